@@ -1,0 +1,107 @@
+/**
+ * Every way the platform can say no. `error` is the text that clients match on, `code` is stable for programs,
+ * `hint` says what to do about it.
+ */
+export interface RefusalKind {
+  readonly status: 400 | 401 | 402 | 403 | 404 | 409 | 410 | 413 | 415 | 416 | 422 | 429 | 500 | 501 | 502 | 503;
+  readonly error: string;
+  readonly hint: string;
+}
+
+export const REFUSALS = {
+  internal: {
+    status: 500,
+    error: "internal error",
+    hint: "Something broke on our side. Tell the operator the request id.",
+  },
+  "route.unknown": { status: 404, error: "404 page not found", hint: "Check the path and the method." },
+  platform_unavailable: {
+    status: 503,
+    error: "platform datastore unavailable — retry shortly",
+    hint: "The platform's ledger database cannot be reached. Retry in a few seconds; nothing was lost.",
+  },
+  overloaded: {
+    status: 503,
+    error: "workspace overloaded — retry shortly",
+    hint: "Wait the seconds in Retry-After, then repeat the request.",
+  },
+  "schema.ahead": {
+    status: 503,
+    error: "platform is being upgraded — retry shortly",
+    hint: "A newer version has written here. Retry once the deployment has finished.",
+  },
+  "request.invalid": {
+    status: 400,
+    error: "invalid request body",
+    hint: "Send a JSON object with the documented keys.",
+  },
+  "request.too_large": {
+    status: 413,
+    error: "request body too large",
+    hint: "A JSON body may have at most max_bytes bytes; send files through chat uploads.",
+  },
+  "request.unstorable_text": {
+    status: 400,
+    error: "text must not contain U+0000 or lone surrogates",
+    hint: "Remove the NUL character or the broken surrogate pair from the text.",
+  },
+  "request.rate_limited": {
+    status: 429,
+    error: "rate limit exceeded",
+    hint: "Wait the seconds in Retry-After; limits are per credential, not per address.",
+  },
+  "workspace.invalid_id": {
+    status: 400,
+    error: "invalid workspace ID",
+    hint: "A workspace id is a lower-case UUID with hyphens.",
+  },
+  "workspace.not_found": { status: 404, error: "workspace not found", hint: "Check the id, or create the workspace." },
+  "workspace.removed": {
+    status: 410,
+    error: "workspace removed",
+    hint: "Regenerate workspace + token from the canvas → Tokens tab",
+  },
+} as const satisfies Record<string, RefusalKind>;
+
+export type RefusalCode = keyof typeof REFUSALS;
+
+/** What may be said with a refusal beyond its catalogue entry. */
+export interface RefusalOptions {
+  /** Replaces the catalogue's text where the contract puts a value into it. */
+  readonly error?: string;
+  readonly hint?: string;
+  /** Further keys of the JSON body, as the contract names them. */
+  readonly details?: Record<string, string | number | boolean | null | readonly string[]>;
+  /** Seconds for the Retry-After header. */
+  readonly retryAfter?: number;
+}
+
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+
+  constructor(
+    readonly code: RefusalCode,
+    readonly options: RefusalOptions = {},
+  ) {
+    super(options.error ?? REFUSALS[code].error);
+  }
+}
+
+/** What an object answers over RPC: a thrown refusal would lose its prototype and be printed as a crash. */
+export type Outcome<T> = { ok: true; value: T } | { ok: false; code: RefusalCode; options: RefusalOptions };
+
+/** Runs one RPC method's work and turns a refusal into a value; anything else stays a crash. */
+export async function settle<T>(work: () => T | Promise<T>): Promise<Outcome<T>> {
+  try {
+    return { ok: true, value: await work() };
+  } catch (error) {
+    if (error instanceof Refusal) return { ok: false, code: error.code, options: error.options };
+    throw error;
+  }
+}
+
+/** The caller's side of `settle`: the value, or the refusal thrown again. */
+export function unwrap<T>(outcome: Outcome<T>): T {
+  if (outcome.ok) return outcome.value;
+  throw new Refusal(outcome.code, outcome.options);
+}

@@ -1,0 +1,17 @@
+// Bindings and variables of wrangler.toml; their meaning and defaults stand in config.ts.
+declare namespace Cloudflare {
+  interface GlobalProps {
+    mainModule: typeof import("./index.ts");
+    durableNamespaces: "Workspace" | "Directory" | "EventHub" | "OutboundCall";
+  }
+  interface Env {
+    WORKSPACE: DurableObjectNamespace<import("./index.ts").Workspace>;
+    DIRECTORY: DurableObjectNamespace<import("./index.ts").Directory>;
+    EVENT_HUB: DurableObjectNamespace<import("./index.ts").EventHub>;
+    OUTBOUND_CALL: DurableObjectNamespace<import("./index.ts").OutboundCall>;
+    BLOBS?: R2Bucket;
+    BAD_CREDENTIALS?: RateLimit;
+    [variable: `${Uppercase<string>}`]: unknown;
+  }
+}
+interface Env extends Cloudflare.Env {}
