@@ -61,6 +61,68 @@ export const REFUSALS = {
     error: "workspace removed",
     hint: "Regenerate workspace + token from the canvas → Tokens tab",
   },
+  "activity.invalid_source": {
+    status: 400,
+    error: "source must be 'canvas' or 'agent'",
+    hint: "Leave source out to see messages of both.",
+  },
+  "activity.invalid_since_secs": {
+    status: 400,
+    error: "since_secs must be a positive integer",
+    hint: "Send whole seconds, at most 2592000 (30 days).",
+  },
+  "activity.invalid_peer_id": {
+    status: 400,
+    error: "peer_id must be a UUID",
+    hint: "A workspace id is a lower-case UUID with hyphens.",
+  },
+  "activity.invalid_before_ts": {
+    status: 400,
+    error: "before_ts must be an RFC3339 timestamp (e.g. 2026-05-01T00:00:00Z)",
+    hint: "In a query, write the + of an offset as %2B.",
+  },
+  "activity.invalid_wait": {
+    status: 400,
+    error: "wait must be a whole number of seconds",
+    hint: "A poll is held for at most 25 seconds; leave wait out for an answer at once.",
+  },
+  "activity.invalid_from": {
+    status: 400,
+    error: "from must be 'ack'",
+    hint: "Send from=ack to start after the last row you acknowledged, or since_id to start after a row.",
+  },
+  "activity.invalid_direction": {
+    status: 400,
+    error: "direction must be 'in'",
+    hint: "Send direction=in to hide the workspace's own rows, or leave it out to see all.",
+  },
+  "activity.cursor_gone": {
+    status: 410,
+    error:
+      "since_id cursor not found (row may have been pruned or belongs to a different workspace); omit since_id to reset",
+    hint: "Poll once without since_id, then go on from the newest row.",
+  },
+  "activity.invalid_type": {
+    status: 400,
+    error:
+      "invalid activity_type, must be one of: a2a_send, a2a_receive, task_update, agent_log, skill_promotion, memory_write, error",
+    hint: "Other types are written by the platform itself.",
+  },
+  "activity.foreign_source": {
+    status: 403,
+    error: "source_id must match authenticated workspace",
+    hint: "Leave source_id out: it is taken from your token.",
+  },
+  "notify.message_required": {
+    status: 400,
+    error: "message is required",
+    hint: "Send {message: string, attachments?: [{uri, name, mimeType?, size?}]}.",
+  },
+  "notify.invalid_attachment": {
+    status: 400,
+    error: "attachment: uri and name are required",
+    hint: "Give every attachment a non-empty uri and name.",
+  },
 } as const satisfies Record<string, RefusalKind>;
 
 export type RefusalCode = keyof typeof REFUSALS;
