@@ -30,9 +30,12 @@ export function baseName(name: Uint8Array): Uint8Array {
 
 function replaceUnsafe(name: Uint8Array): string {
   let safe = "";
-  for (let at = 0; at < name.length; at += codePointBytes(name, at)) {
-    const character = String.fromCharCode(name[at] ?? 0);
+  let next = 0;
+  for (const [at, lead] of name.entries()) {
+    if (at < next) continue;
+    const character = String.fromCharCode(lead);
     safe += /[A-Za-z0-9._-]/.test(character) ? character : "_";
+    next = at + codePointBytes(name, at, lead);
   }
   return safe;
 }
@@ -45,8 +48,7 @@ function shorten(name: string): string {
 }
 
 /** Bytes of the code point at `at`; 1 for a byte that begins no valid sequence. */
-function codePointBytes(bytes: Uint8Array, at: number): number {
-  const lead = bytes[at] ?? 0;
+function codePointBytes(bytes: Uint8Array, at: number, lead: number): number {
   const length =
     lead >= 0xc2 && lead <= 0xdf ? 2 : lead >= 0xe0 && lead <= 0xef ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 1;
   for (let index = 1; index < length; index += 1) {

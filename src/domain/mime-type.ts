@@ -7,9 +7,8 @@ export const MIME_TYPE_CHARACTERS_MAX = 255;
  * visible ASCII becomes `application/octet-stream`, so that no header of ours can be forged through it.
  */
 export function normaliseMimeType(contentType: string): string {
-  const [type = ""] = contentType.split(";", 1);
-  const trimmed = type.trim();
-  if (trimmed === "") return "";
-  const wellFormed = /^[\x21-\x2e\x30-\x7e]+\/[\x21-\x2e\x30-\x7e]+$/.test(trimmed);
-  return wellFormed && trimmed.length <= MIME_TYPE_CHARACTERS_MAX ? trimmed : UNKNOWN_MIME_TYPE;
+  const type = contentType.replace(/;.*$/s, "").trim();
+  if (type === "") return "";
+  const wellFormed = /^[\x21-\x2e\x30-\x7e]+\/[\x21-\x2e\x30-\x7e]+$/.test(type);
+  return wellFormed && type.length <= MIME_TYPE_CHARACTERS_MAX ? type : UNKNOWN_MIME_TYPE;
 }

@@ -123,6 +123,76 @@ export const REFUSALS = {
     error: "attachment: uri and name are required",
     hint: "Give every attachment a non-empty uri and name.",
   },
+  "upload.malformed": {
+    status: 400,
+    error: "malformed multipart body",
+    hint: "Send multipart/form-data whose parts end with the closing boundary; leave both to your HTTP library.",
+  },
+  "upload.no_files": {
+    status: 400,
+    error: "no files field in request",
+    hint: "Name each file part `files` and give it a filename.",
+  },
+  "upload.too_many_files": {
+    status: 400,
+    error: "too many files (limit 64)",
+    hint: "Split the files over several requests.",
+  },
+  "upload.unreadable": {
+    status: 400,
+    error: "could not read file part",
+    hint: "The connection ended before the body did. Send the request again; nothing of it was kept.",
+  },
+  "upload.file_too_large": {
+    status: 413,
+    error: "file exceeds per-file cap",
+    hint: "A file may have at most max bytes; GET /uploads/limits tells all limits.",
+  },
+  "upload.request_too_large": {
+    status: 413,
+    error: "request exceeds per-request cap",
+    hint: "A request may have at most max bytes; split the files over several requests.",
+  },
+  "upload.storage_failed": {
+    status: 500,
+    error: "could not stage files",
+    hint: "The file store did not take the bytes. Send the request again; nothing of it was kept.",
+  },
+  "upload.busy": {
+    status: 503,
+    error: "too many uploads without a length — retry shortly",
+    hint: "Send a Content-Length, or wait the seconds in Retry-After.",
+  },
+  "upload.no_callback_url": {
+    status: 422,
+    error: "workspace has no callback URL — chat upload requires push-mode + public URL",
+    hint: "Register a public URL, or switch the workspace to delivery_mode poll on a platform with a file store.",
+  },
+  "upload.url_not_registered": {
+    status: 503,
+    error: "workspace url not registered yet",
+    hint: "The workspace is still booting. Retry once it is online.",
+  },
+  "upload.invalid_file_id": {
+    status: 400,
+    error: "invalid file_id",
+    hint: "A file id is a lower-case UUID with hyphens.",
+  },
+  "upload.foreign": {
+    status: 404,
+    error: "pending upload not found",
+    hint: "Check the file id; a file is found only under the workspace it was sent to.",
+  },
+  "upload.not_found": {
+    status: 404,
+    error: "pending upload not found, expired, or already acked",
+    hint: "The file was acked, or nobody fetched it in time. Ask the sender to send it again.",
+  },
+  "upload.range_unsatisfiable": {
+    status: 416,
+    error: "range not satisfiable",
+    hint: "Ask for bytes before the length that Content-Range names.",
+  },
 } as const satisfies Record<string, RefusalKind>;
 
 export type RefusalCode = keyof typeof REFUSALS;
