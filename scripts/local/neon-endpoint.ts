@@ -1,11 +1,6 @@
 import http from "node:http";
-import { createRequire } from "node:module";
-
-// Inside a vitest globalSetup the Cloudflare plugin's resolve conditions would pick a package's browser build.
-const pg: typeof import("pg") = createRequire(import.meta.url)("pg");
-type Pool = import("pg").Pool;
-type PoolClient = import("pg").PoolClient;
-type QueryArrayResult = import("pg").QueryArrayResult;
+import type { DatabaseError, Pool, PoolClient, QueryArrayResult } from "pg";
+import { pg } from "./pg.ts";
 
 export interface NeonEndpointOptions {
   /** 0 picks a free one. */
@@ -154,7 +149,7 @@ function shape(result: QueryArrayResult): object {
   };
 }
 
-function describe(error: import("pg").DatabaseError): object {
+function describe(error: DatabaseError): object {
   const fields = ERROR_FIELDS.map((field) => [field, error[field] ?? null]);
   return { message: error.message, ...Object.fromEntries(fields) };
 }

@@ -1,0 +1,9 @@
+DROP TABLE ledger_identity;
+DROP TABLE ledger_epochs;
+DROP TABLE audit_log;
+DROP TABLE a2a_queue;
+DROP TABLE structure_events;
+DROP TABLE pending_uploads;
+DROP TABLE activity_logs;
+DROP TABLE workspace_tokens;
+DROP TABLE workspaces;
