@@ -1,0 +1,105 @@
+import { mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from "miniflare";
+import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from "wrangler";
+import { tickCrons } from "./cron.ts";
+import { endProcess, runningProcesses } from "./processes.ts";
+import { WRANGLER_CONFIG } from "./project.ts";
+import type { Variables } from "./variables.ts";
+
+export type RuntimeOptions = {
+  dataDir: string;
+  bundle: string;
+  port: number;
+  variables: Variables;
+  onCrash: (reason: string) => void;
+};
+
+export type Runtime = { url: string; stop(): Promise<void> };
+
+/** Runs the bundled Worker in workerd with what wrangler.toml says, its objects and blobs kept under `dataDir`. */
+export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
+  markWorkerd(options.dataDir);
+  const miniflare = new Miniflare(miniflareOptions(options));
+  try {
+    const url = (await miniflare.ready).origin;
+    const stopTicking = tickCrons(unstable_readConfig({ config: WRANGLER_CONFIG }).triggers.crons ?? [], fire);
+    return {
+      url,
+      async stop() {
+        stopTicking();
+        await miniflare.dispose();
+      },
+    };
+  } catch (error) {
+    await miniflare.dispose();
+    throw error;
+  }
+
+  async function fire(cron: string, scheduledTime: Date): Promise<void> {
+    try {
+      await (await miniflare.getWorker()).scheduled({ cron, scheduledTime });
+    } catch (error) {
+      console.error(`cron ${cron} failed: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+}
+
+function miniflareOptions({ dataDir, bundle, port, variables, onCrash }: RuntimeOptions) {
+  const { workerOptions, externalWorkers } = unstable_getMiniflareWorkerOptions(WRANGLER_CONFIG);
+  const { vars } = unstable_readConfig({ config: WRANGLER_CONFIG });
+  const bundleDir = dirname(bundle);
+  const worker = {
+    ...workerOptions,
+    name: "posthouse",
+    // The bundle lies in the data directory, which need not be under the project.
+    rootPath: bundleDir,
+    modulesRoot: bundleDir,
+    modules: [{ type: "ESModule" as const, path: bundle }],
+    // .dev.vars is for `wrangler dev`: it must not change what was announced at this start.
+    bindings: { ...vars, ...variables },
+  };
+  return convertV4MiniflareOptions({
+    host: "127.0.0.1",
+    port,
+    cf: false,
+    telemetry: { enabled: false },
+    log: new Log(LogLevel.ERROR),
+    resourcePersistencePath: join(dataDir, "state"),
+    handleStructuredLogs: ({ level, message }) => (level === "error" ? console.error(message) : console.log(message)),
+    unsafeHandleRuntimeRestart: () => onCrash("the Worker runtime ended"),
+    workers: [worker, ...externalWorkers],
+  });
+}
+
+function workerdMark(dataDir: string): string {
+  return join(dataDir, "run", "workerd");
+}
+
+/** Lets workerd run under a path inside the data directory, so that its command line tells whose it is. */
+function markWorkerd(dataDir: string): void {
+  if (process.platform === "win32") return;
+  const mark = workerdMark(dataDir);
+  mkdirSync(dirname(mark), { recursive: true });
+  rmSync(mark, { force: true });
+  const { default: binary } = createRequire(import.meta.url)("workerd") as { default: string };
+  symlinkSync(binary, mark);
+  process.env.MINIFLARE_WORKERD_PATH = mark;
+}
+
+/** The workerd of this data directory, if one runs. */
+export function workerdProcesses(dataDir: string): number[] {
+  const mark = workerdMark(dataDir);
+  return runningProcesses()
+    .filter(({ command }) => command[0] === mark)
+    .map(({ pid }) => pid);
+}
+
+/** A killed start leaves its workerd behind, which still holds the port and writes to the objects. */
+export async function endOrphans(dataDir: string): Promise<void> {
+  for (const pid of workerdProcesses(dataDir)) {
+    console.log(`Ending workerd ${pid}, left by a start that was killed.`);
+    await endProcess(pid, "SIGTERM");
+  }
+}
