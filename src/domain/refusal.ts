@@ -193,6 +193,26 @@ export const REFUSALS = {
     error: "range not satisfiable",
     hint: "Ask for bytes before the length that Content-Range names.",
   },
+  "request.id_too_long": {
+    status: 400,
+    error: "ids must be at most 128 characters",
+    hint: "Use a UUID.",
+  },
+  "a2a.invalid_json": {
+    status: 400,
+    error: "invalid JSON",
+    hint: "Send a JSON-RPC 2.0 request object, or a bare {message} or {parts}, nested at most 512 levels deep.",
+  },
+  "a2a.invalid_content": {
+    status: 400,
+    error: "invalid params.message.content type",
+    hint: "Send params.message.parts as an array of parts; content may be a string or such an array.",
+  },
+  "a2a.parts_required": {
+    status: 400,
+    error: "params.message must contain either 'parts' (v0.3) or 'content' (v0.2 compat)",
+    hint: 'For a text, send "parts":[{"kind":"text","text":"…"}] in params.message.',
+  },
 } as const satisfies Record<string, RefusalKind>;
 
 export type RefusalCode = keyof typeof REFUSALS;
