@@ -1,20 +1,47 @@
 import { cloudflareTest } from "@cloudflare/vitest-pool-workers";
 import { defineConfig } from "vitest/config";
 
+const COMPLETE = { lines: 100, branches: 100 };
+
 export default defineConfig({
   test: {
+    coverage: {
+      provider: "istanbul",
+      include: ["src/**"],
+      reporter: ["text", "json-summary"],
+      thresholds: {
+        "src/domain/**": COMPLETE,
+        "src/uploads/**": COMPLETE,
+        "src/storage/**": COMPLETE,
+        "src/ledgers/**": COMPLETE,
+        "src/durable-objects/shared/effects.ts": COMPLETE,
+        "src/durable-objects/shared/flush*.ts": COMPLETE,
+      },
+    },
     projects: [
       {
         plugins: [
-          cloudflareTest({
+          cloudflareTest(({ inject }) => ({
             wrangler: { configPath: "./wrangler.toml" },
-          }),
+            miniflare: {
+              bindings: {
+                DATABASE_URL: inject("databaseUrl"),
+                NEON_FETCH_ENDPOINT: inject("neonFetchEndpoint"),
+                NEON_CONTROL: inject("neonControl"),
+                TOKEN_KEY: "test-token-key-0123456789abcdef",
+                CURSOR_KEY: "test-cursor-key-0123456789abcdef",
+                MOLECULE_ENV: "development",
+                LOCAL_PLATFORM: "1",
+              },
+            },
+          })),
         ],
         test: {
           name: "workerd",
           include: ["test/**/*.test.ts"],
           exclude: ["test/node/**"],
-          setupFiles: ["./test/support/assert-workerd.ts"],
+          globalSetup: ["./test/support/global-setup.ts"],
+          setupFiles: ["./test/support/assert-workerd.ts", "./test/support/file-lane.ts"],
         },
       },
       {
