@@ -10,8 +10,9 @@ export function timestampOf(microseconds: number): string {
 
 /** Postgres' text of a timestamptz, in any time zone of the session, as microseconds since the epoch. */
 export function microsecondsOf(timestamp: string): number {
-  const [, date, time, fraction = "", hours, minutes = "00"] = TIMESTAMP.exec(timestamp) ?? [];
+  const match = TIMESTAMP.exec(timestamp);
+  if (match === null) throw new RangeError("not a timestamp of Postgres");
+  const [, date, time, fraction = "", hours, minutes = "00"] = match;
   const milliseconds = Date.parse(`${date}T${time}${hours}:${minutes}`);
-  if (Number.isNaN(milliseconds)) throw new RangeError(`not a timestamp of Postgres: ${timestamp}`);
   return milliseconds * MICROSECONDS_PER_MILLISECOND + Number(fraction.padEnd(6, "0"));
 }

@@ -149,9 +149,3 @@ export const LEDGERS = {
   a2a_queue: a2aQueue,
   audit_log: auditLog,
 } as const satisfies Record<string, PgTable>;
-
-export type LedgerName = keyof typeof LEDGERS;
-
-/** A row as an object hands it over, keyed by column name; a column left out is NULL. */
-export type LedgerRows = { [Name in LedgerName]: (typeof LEDGERS)[Name]["$inferInsert"] };
-export type LedgerRow = LedgerRows[LedgerName];
