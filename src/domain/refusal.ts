@@ -61,6 +61,76 @@ export const REFUSALS = {
     error: "workspace removed",
     hint: "Regenerate workspace + token from the canvas → Tokens tab",
   },
+  "auth.missing_token": {
+    status: 401,
+    error: "missing workspace auth token",
+    hint: "Send Authorization: Bearer <the workspace's token>.",
+  },
+  "auth.invalid_token": {
+    status: 401,
+    error: "invalid workspace auth token",
+    hint: "The token is not one of this workspace, or was revoked. Rotate it from the canvas or ask an operator.",
+  },
+  "auth.admin_required": {
+    status: 401,
+    error: "admin auth required",
+    hint: "Send Authorization: Bearer <ADMIN_TOKEN>.",
+  },
+  "auth.invalid_admin_token": {
+    status: 401,
+    error: "invalid admin auth token",
+    hint: "Only an operator's token opens this route; a workspace's token does not.",
+  },
+  "auth.missing_caller_token": {
+    status: 401,
+    error: "missing caller auth token",
+    hint: "Send the calling workspace's own token as the bearer.",
+  },
+  "auth.invalid_caller_token": {
+    status: 401,
+    error: "invalid caller auth token",
+    hint: "The bearer is no live token of a workspace, nor an operator's.",
+  },
+  "auth.caller_mismatch": {
+    status: 401,
+    error: "caller ID does not match workspace auth token",
+    hint: "Leave X-Workspace-ID and X-Source-Workspace-Id out, or set them to the workspace of the bearer.",
+  },
+  "token.too_many": {
+    status: 429,
+    error: "maximum 50 active tokens per workspace",
+    hint: "Revoke a token that is not used any more.",
+  },
+  "token.not_found": {
+    status: 404,
+    error: "token not found or already revoked",
+    hint: "List the live tokens with GET /workspaces/:id/tokens.",
+  },
+  "token.key_missing": {
+    status: 503,
+    error: "platform cannot mint tokens",
+    hint: "The operator must set the secret TOKEN_KEY.",
+  },
+  "a2a.invalid_caller": {
+    status: 403,
+    error: "invalid caller ID",
+    hint: "Names that begin with webhook:, system:, test: or channel: are the platform's own.",
+  },
+  "a2a.access_denied": {
+    status: 403,
+    error: "access denied: workspaces cannot communicate per hierarchy rules",
+    hint: "A workspace reaches its siblings, its ancestors and its descendants.",
+  },
+  "a2a.budget_exceeded": {
+    status: 402,
+    error: "workspace budget limit exceeded",
+    hint: "Raise the workspace's budget, or wait for the next month.",
+  },
+  "inbox.full": {
+    status: 429,
+    error: "inbox full: the agent has too many unread messages",
+    hint: "The agent must poll and acknowledge before it can be sent more.",
+  },
   "activity.invalid_source": {
     status: 400,
     error: "source must be 'canvas' or 'agent'",
@@ -212,6 +282,26 @@ export const REFUSALS = {
     status: 400,
     error: "params.message must contain either 'parts' (v0.3) or 'content' (v0.2 compat)",
     hint: 'For a text, send "parts":[{"kind":"text","text":"…"}] in params.message.',
+  },
+  "registry.url_required": {
+    status: 400,
+    error: "url is required for push-mode workspaces",
+    hint: 'Send the agent\'s public URL, or register with delivery_mode "poll".',
+  },
+  "registry.url_scheme": {
+    status: 400,
+    error: "url scheme must be http or https",
+    hint: "Send an absolute http or https URL.",
+  },
+  "registry.url_blocked": {
+    status: 400,
+    error: "url targets a blocked address",
+    hint: 'Only public addresses can be called. An agent behind NAT registers with delivery_mode "poll" instead.',
+  },
+  "registry.url_invalid": {
+    status: 400,
+    error: "url is not valid",
+    hint: "Send an absolute http or https URL with a host name and without a user name or password.",
   },
 } as const satisfies Record<string, RefusalKind>;
 
