@@ -45,13 +45,15 @@ export function tickCrons(
 ): () => void {
   for (const expression of expressions) cronMatches(expression, new Date(0));
   let timer: NodeJS.Timeout;
-  const plan = () => {
-    const next = new Date((Math.floor(Date.now() / MINUTE_MS) + 1) * MINUTE_MS);
+  const plan = (last: number) => {
+    // A timer may fire a little early: the minute that was just served must not come again.
+    const minute = Math.max(Math.floor(Date.now() / MINUTE_MS), last) + 1;
+    const at = new Date(minute * MINUTE_MS);
     timer = setTimeout(() => {
-      for (const expression of expressions) if (cronMatches(expression, next)) void fire(expression, next);
-      plan();
-    }, next.getTime() - Date.now());
+      for (const expression of expressions) if (cronMatches(expression, at)) void fire(expression, at);
+      plan(minute);
+    }, at.getTime() - Date.now());
   };
-  plan();
+  plan(0);
   return () => clearTimeout(timer);
 }
