@@ -303,6 +303,41 @@ export const REFUSALS = {
     error: "url is not valid",
     hint: "Send an absolute http or https URL with a host name and without a user name or password.",
   },
+  "a2a.no_url": {
+    status: 503,
+    error: "workspace has no URL",
+    hint: "The agent must register its url, or register with delivery_mode poll.",
+  },
+  "a2a.not_routable": {
+    status: 502,
+    error: "workspace URL is not publicly routable",
+    hint: "The agent must register a public http(s) URL. Nothing was delivered.",
+  },
+  "a2a.unreachable": {
+    status: 502,
+    error: "failed to reach workspace agent",
+    hint: "Where delivery_confirmed is false, the agent may have got the request all the same; the platform does not repeat it.",
+  },
+  "a2a.answer_unread": {
+    status: 502,
+    error: "failed to read agent response",
+    hint: "The agent got the request. Its answer was cut off or larger than 10 MiB.",
+  },
+  "a2a.restarting": {
+    status: 503,
+    error: "workspace agent unreachable — container restart triggered",
+    hint: "Wait the seconds in Retry-After, then repeat the request.",
+  },
+  "a2a.busy": {
+    status: 503,
+    error: "workspace agent busy — retry after a short backoff",
+    hint: "Nothing was delivered. Wait the seconds in Retry-After, then repeat the request.",
+  },
+  "a2a.queue_item_not_found": {
+    status: 404,
+    error: "queue item not found",
+    hint: "Only the caller and the target of a queued request can see it.",
+  },
 } as const satisfies Record<string, RefusalKind>;
 
 export type RefusalCode = keyof typeof REFUSALS;
