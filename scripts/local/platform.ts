@@ -31,7 +31,9 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
 
   const stop = () => {
     stopping ??= (async () => {
-      for (const part of running.reverse()) await part.stop();
+      for (const part of running.reverse()) {
+        await part.stop().catch((error: unknown) => console.error("Could not stop a part:", error));
+      }
     })();
     return stopping;
   };
