@@ -77,6 +77,8 @@ export function isOwnRow(row: Pick<ActivityRow, "workspaceId" | "sourceId" | "me
   return row.sourceId === row.workspaceId && row.method !== "delegate_result";
 }
 
+const MICROS_PER_SECOND = 1_000_000;
+
 /** Microseconds since 1970 as RFC 3339 in UTC: up to six fraction digits, trailing zeros trimmed. */
 export function microsToTimestamp(micros: number): string {
   const seconds = Math.floor(micros / MICROS_PER_SECOND);
@@ -87,7 +89,6 @@ export function microsToTimestamp(micros: number): string {
   return `${whole}${fraction && `.${fraction}`}Z`;
 }
 
-const MICROS_PER_SECOND = 1_000_000;
 const RFC_3339 = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:[.,](\d+))?(?:Z|([+-])([01]\d|2[0-3]):([0-5]\d))$/;
 
 /** An RFC 3339 timestamp as microseconds since 1970, rounded up, or null when it is none. */

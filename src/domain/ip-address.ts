@@ -89,9 +89,9 @@ function isGoogleMetadata([a, b]: Groups): boolean {
 }
 
 function groupsOf(text: string): Groups {
-  const [head = "", tail = ""] = text.split("::");
-  const before = head.split(":").filter((group) => group !== "");
-  const after = tail.split(":").filter((group) => group !== "");
+  const gap = text.indexOf("::");
+  const before = (gap < 0 ? text : text.slice(0, gap)).split(":").filter((group) => group !== "");
+  const after = (gap < 0 ? "" : text.slice(gap + 2)).split(":").filter((group) => group !== "");
   const at = (index: number) => {
     const fromEnd = index - (8 - after.length);
     return Number.parseInt((fromEnd >= 0 ? after[fromEnd] : before[index]) ?? "0", 16);

@@ -35,8 +35,11 @@ function isLowSurrogate(unit: number | null): boolean {
 export function cutCodePoints(text: string, count: number): string {
   if (text.length <= count) return text;
   let end = 0;
-  for (let taken = 0; taken < count && end < text.length; taken += 1) {
-    end += (text.codePointAt(end) ?? 0) > 0xffff ? 2 : 1;
+  let taken = 0;
+  for (const character of text) {
+    if (taken === count) break;
+    end += character.length;
+    taken += 1;
   }
   return text.slice(0, end);
 }
