@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { resolve } from "node:path";
-import { DataDirInUse } from "./local/data-dir-lock.ts";
 import { type Platform, startPlatform } from "./local/platform.ts";
 import { PROJECT_ROOT } from "./local/project.ts";
+import { StartProblem } from "./local/start-problem.ts";
 import { welcome } from "./local/welcome.ts";
 
 const PORT_DEFAULT = 8787;
@@ -57,7 +57,7 @@ async function end(running: Platform, code: number): Promise<never> {
 }
 
 function explain(error: unknown): string {
-  if (error instanceof DataDirInUse) return `${error.message} End that one, or choose another DATA_DIR.`;
+  if (error instanceof StartProblem) return error.message;
   if (error instanceof Error && "code" in error && PORT_TAKEN.has(error.code)) {
     return `Port ${port} is in use. Choose another one: PORT=${port + 1} npm start`;
   }

@@ -4,11 +4,13 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { PROJECT_ROOT } from "./project.ts";
+import { StartProblem } from "./start-problem.ts";
 
 const OUTPUT_MAX_BYTES = 16 * 1024 * 1024;
 
-/** Keeps wrangler from reaching for the network and from asking questions. */
+/** Keeps wrangler from reaching for the network, from asking questions and from writing into the user's home. */
 const QUIET = {
+  WRANGLER_WRITE_LOGS: "false",
   WRANGLER_SEND_METRICS: "false",
   CLOUDFLARE_CF_FETCH_ENABLED: "false",
   WRANGLER_HIDE_BANNER: "true",
@@ -25,7 +27,7 @@ export async function buildWorker(outDir: string): Promise<string> {
     await promisify(execFile)(process.execPath, words, options);
   } catch (error) {
     const { stdout = "", stderr = "" } = error as { stdout?: string; stderr?: string };
-    throw new Error(`The Worker does not build:\n${stdout}${stderr}`.trim());
+    throw new StartProblem(`The Worker does not build:\n${stdout}${stderr}`.trim());
   }
   return join(outDir, "index.js");
 }

@@ -1,11 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-
-/** The data directory is in use by another start. */
-export class DataDirInUse extends Error {
-  override readonly name = "DataDirInUse";
-}
+import { StartProblem } from "./start-problem.ts";
 
 export type DataDirLock = { release(): void };
 
@@ -21,7 +17,10 @@ export function lockDataDir(dataDir: string): DataDirLock {
   } catch (error) {
     lock.close();
     if (!isLocked(error)) throw error;
-    throw new DataDirInUse(`${dataDir} is in use by another start (process ${holder(holderPath)}).`);
+    const user = `process ${holder(holderPath)}`;
+    throw new StartProblem(
+      `${dataDir} is in use by another start (${user}). End that one, or choose another DATA_DIR.`,
+    );
   }
   writeFileSync(holderPath, String(process.pid));
   return { release: () => lock.close() };

@@ -3,6 +3,7 @@ import pg from "pg";
 import { migrate } from "../db-migrate.ts";
 import { startNeonEndpoint } from "./neon-endpoint.ts";
 import { startPostgres } from "./postgres.ts";
+import { StartProblem } from "./start-problem.ts";
 import type { Variables } from "./variables.ts";
 
 /** The ledger database of one run, migrated, and the variables by which the Worker reaches it. */
@@ -17,18 +18,21 @@ export async function openDatabase(
   databaseUrl: string | undefined,
   onLoss: (reason: string) => void,
 ): Promise<Database> {
+  if (databaseUrl && !/^postgres(?:ql)?:\/\/[^/]+\/./.test(databaseUrl)) {
+    throw new StartProblem("DATABASE_URL must look like postgres://user:password@host:5432/database.");
+  }
   if (databaseUrl && isNeon(databaseUrl)) {
-    await migrate(databaseUrl, "up");
+    await migrateUp(databaseUrl);
     return { variables: { DATABASE_URL: databaseUrl }, description: hostOf(databaseUrl), stop: async () => {} };
   }
   const embedded = databaseUrl ? null : await startEmbedded(dataDir, onLoss);
   const url = databaseUrl || embedded?.url || "";
   try {
-    await migrate(url, "up");
+    await migrateUp(url);
     const endpoint = await startNeonEndpoint({ port: 0, connectionString: url });
     return {
       variables: { DATABASE_URL: url, NEON_FETCH_ENDPOINT: endpoint.url },
-      description: embedded ? `embedded Postgres under ${embedded.dataDir}` : hostOf(url),
+      description: embedded ? `embedded Postgres under ${embedded.dataDir}` : `Postgres at ${hostOf(url)}`,
       async stop() {
         await endpoint.close();
         await embedded?.stop();
@@ -40,12 +44,26 @@ export async function openDatabase(
   }
 }
 
+async function migrateUp(url: string): Promise<void> {
+  try {
+    await migrate(url, "up");
+  } catch (error) {
+    throw new StartProblem(`The database at ${hostOf(url)} cannot be used: ${reasonOf(error)}`);
+  }
+}
+
+/** A refused connection to a name with two addresses is an AggregateError without words of its own. */
+function reasonOf(error: unknown): string {
+  const first = error instanceof AggregateError ? error.errors[0] : error;
+  return first instanceof Error ? first.message : String(first);
+}
+
 function isNeon(databaseUrl: string): boolean {
   return new URL(databaseUrl).hostname.endsWith(".neon.tech");
 }
 
 function hostOf(databaseUrl: string): string {
-  return `Postgres at ${new URL(databaseUrl).host}`;
+  return new URL(databaseUrl).host;
 }
 
 async function startEmbedded(dataDir: string, onLoss: (reason: string) => void) {

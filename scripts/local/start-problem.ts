@@ -1,0 +1,4 @@
+/** A reason not to start that the user can act upon; shown without a stack. */
+export class StartProblem extends Error {
+  override readonly name = "StartProblem";
+}
