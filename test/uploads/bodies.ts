@@ -21,5 +21,6 @@ export function multipartBody(parts: readonly Part[], boundary = BOUNDARY): Uint
     content,
     "\r\n",
   ]);
-  return Buffer.concat([...pieces, `--${boundary}--\r\n`].map((piece) => Buffer.from(piece)));
+  // No Buffer: its slice() would share the bytes, and streams take theirs away.
+  return new Uint8Array(Buffer.concat([...pieces, `--${boundary}--\r\n`].map((piece) => Buffer.from(piece))));
 }

@@ -1,0 +1,76 @@
+import { Refusal } from "../../src/domain/refusal.ts";
+import { DEFAULT_UPLOAD_LIMITS, type UploadFileFacts } from "../../src/domain/upload.ts";
+import { R2BlobStore } from "../../src/storage/blob-store.ts";
+import type { UploadDeps } from "../../src/uploads/receive-upload.ts";
+import { aBucket } from "../storage/blobs.ts";
+
+/** What a workspace's object does for uploads, kept in memory, with every call written down. */
+export interface RecordingDeps extends UploadDeps {
+  readonly calls: string[];
+  readonly bucketCalls: string[];
+  readonly openIntents: Set<string>;
+  readonly committed: { key: string; files: readonly UploadFileFacts[] }[];
+  /** The key that the upload would have been stored under. */
+  keyOf(workspaceId: string): string;
+}
+
+export function recordingDeps(changed: Partial<UploadDeps> = {}): RecordingDeps {
+  const calls: string[] = [];
+  const bucketCalls: string[] = [];
+  const openIntents = new Set<string>();
+  const committed: RecordingDeps["committed"] = [];
+  let latest = "";
+  return {
+    calls,
+    bucketCalls,
+    openIntents,
+    committed,
+    keyOf: (workspaceId) => `${workspaceId}/${latest}`,
+    async openIntent(uploadId) {
+      calls.push("openIntent");
+      openIntents.add(uploadId);
+      latest = uploadId;
+    },
+    async renewIntent() {
+      calls.push("renewIntent");
+    },
+    async commit(uploadId, files, key) {
+      calls.push("commit");
+      if (!openIntents.delete(uploadId)) throw new Refusal("workspace.removed");
+      committed.push({ key, files });
+    },
+    async abandon(uploadId) {
+      calls.push("abandon");
+      return openIntents.delete(uploadId);
+    },
+    blobs: new R2BlobStore(aBucket(bucketCalls)),
+    limits: DEFAULT_UPLOAD_LIMITS,
+    now: () => 0,
+    ...changed,
+  };
+}
+
+const CHUNK_BYTES = 100_000;
+
+/** A POST of the body in pieces, as a client sends it; `breaksAfter` bytes the client is gone. */
+export function anUpload(
+  body: Uint8Array,
+  contentType: string,
+  options: { declaredBytes?: number | null; breaksAfter?: number } = {},
+): Request {
+  const { declaredBytes = body.length, breaksAfter } = options;
+  let at = 0;
+  const stream = new ReadableStream({
+    type: "bytes",
+    pull(controller) {
+      const end = Math.min(at + CHUNK_BYTES, breaksAfter ?? body.length);
+      if (end > at) controller.enqueue(body.slice(at, end));
+      at = end;
+      if (at === breaksAfter) controller.error(new Error("client is gone"));
+      else if (at === body.length) controller.close();
+    },
+  });
+  const headers = new Headers({ "content-type": contentType });
+  if (declaredBytes !== null) headers.set("content-length", String(declaredBytes));
+  return new Request("http://posthouse.test/upload", { method: "POST", headers, body: stream });
+}
