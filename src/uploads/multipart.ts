@@ -52,6 +52,8 @@ type Place =
   /** Behind a complete boundary: the next two bytes tell whether it was one. */
   | "boundary"
   | "padding"
+  /** Behind the two dashes of the final boundary: only padding and the end of the line may follow. */
+  | "closing"
   | "headers"
   | "epilogue";
 
@@ -119,7 +121,7 @@ export class MultipartParser {
 
   /** Says that the body is over. Throws `upload.malformed` when its final boundary was missing. */
   end(): MultipartContents {
-    if (this.#place !== "epilogue") throw malformed();
+    if (this.#place !== "epilogue" && this.#place !== "closing") throw malformed();
     return { files: this.#files, fileCount: this.#fileCount, oversized: this.#oversized };
   }
 
@@ -131,6 +133,7 @@ export class MultipartParser {
       case "boundary":
         return this.#readBehindBoundary(chunk[at], at);
       case "padding":
+      case "closing":
         return this.#readPadding(chunk[at], at);
       case "headers":
         return this.#readHeaders(chunk, at);
@@ -166,7 +169,7 @@ export class MultipartParser {
       return at + 1;
     }
     if (this.#tail === CR && byte === LF) this.#finishPart("headers");
-    else if (this.#tail === DASH && byte === DASH) this.#finishPart("epilogue");
+    else if (this.#tail === DASH && byte === DASH) this.#finishPart("closing");
     else return this.#resumeContent(at);
     return at + 1;
   }
@@ -186,7 +189,7 @@ export class MultipartParser {
     if (this.#tail === CR) {
       if (byte !== LF) throw malformed();
       this.#tail = null;
-      this.#place = "headers";
+      this.#place = this.#place === "closing" ? "epilogue" : "headers";
     } else if (byte === CR) this.#tail = CR;
     else if (byte !== SPACE && byte !== TAB) throw malformed();
     return at + 1;

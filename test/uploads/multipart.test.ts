@@ -96,6 +96,13 @@ describe("a multipart body", () => {
     expect(contentsOf(Buffer.from(`${text}\r\n--${BOUNDARY}\r\n`))).toEqual(["alpha"]);
   });
 
+  it("may end right behind its final boundary, or behind padding there", () => {
+    for (const end of ["", " ", "\r\n"]) {
+      const text = `--${BOUNDARY}\r\n${fileHeaders("a")}\r\n\r\nalpha\r\n--${BOUNDARY}--${end}`;
+      expect(contentsOf(Buffer.from(text))).toEqual(["alpha"]);
+    }
+  });
+
   it("may have parts without any content, with or without the line end before the boundary", () => {
     const part = `--${BOUNDARY}\r\n${fileHeaders("a")}\r\n\r\n`;
     const body = Buffer.from(`${part}${part}\r\n--${BOUNDARY}--`);
@@ -111,6 +118,7 @@ describe("a multipart body", () => {
     ["ends inside its final boundary", `--${BOUNDARY}\r\n${fileHeaders("a")}\r\n\r\nalpha\r\n--${BOUNDARY}-`],
     ["has words behind a padded boundary", `--${BOUNDARY} x\r\n`],
     ["has a bare return behind a padded boundary", `--${BOUNDARY} \rx\r\n`],
+    ["has words behind its final boundary, and files behind them", `--${BOUNDARY}--x\r\n--${BOUNDARY}--`],
     ["has a header without a colon", `--${BOUNDARY}\r\nhello\r\n\r\n\r\n--${BOUNDARY}--`],
     ["has a header without a name", `--${BOUNDARY}\r\n: x\r\n\r\n\r\n--${BOUNDARY}--`],
   ])("is malformed when it %s", (_, text) => {
