@@ -8,6 +8,8 @@ import { endProcess, runningProcesses } from "./processes.ts";
 import { WRANGLER_CONFIG } from "./project.ts";
 import type { Variables } from "./variables.ts";
 
+const HOST = "127.0.0.1";
+
 export type RuntimeOptions = {
   dataDir: string;
   bundle: string;
@@ -23,10 +25,10 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
   markWorkerd(options.dataDir);
   const miniflare = new Miniflare(miniflareOptions(options));
   try {
-    const url = (await miniflare.ready).origin;
+    await miniflare.ready;
     const stopTicking = tickCrons(unstable_readConfig({ config: WRANGLER_CONFIG }).triggers.crons ?? [], fire);
     return {
-      url,
+      url: `http://${HOST}:${options.port}`,
       async stop() {
         stopTicking();
         await miniflare.dispose();
@@ -59,10 +61,12 @@ function miniflareOptions({ dataDir, bundle, port, variables, onCrash }: Runtime
     modules: [{ type: "ESModule" as const, path: bundle }],
     // .dev.vars is for `wrangler dev`: it must not change what was announced at this start.
     bindings: { ...vars, ...variables },
+    // Straight to the Worker: Miniflare's own entrance in front of it costs more than half of the throughput.
+    unsafeDirectSockets: [{ host: HOST, port }],
   };
   return convertV4MiniflareOptions({
-    host: "127.0.0.1",
-    port,
+    host: HOST,
+    port: 0,
     cf: false,
     telemetry: { enabled: false },
     log: new Log(LogLevel.ERROR),
