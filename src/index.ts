@@ -1,12 +1,12 @@
-import { DurableObject } from "cloudflare:workers";
+import { app } from "./http/app.ts";
+import { scheduled } from "./sweeper/scheduled.ts";
 
-export class Workspace extends DurableObject {}
-export class Directory extends DurableObject {}
-export class EventHub extends DurableObject {}
-export class OutboundCall extends DurableObject {}
+export { Directory } from "./durable-objects/directory/directory.ts";
+export { EventHub } from "./durable-objects/event-hub/event-hub.ts";
+export { OutboundCall } from "./durable-objects/outbound-call/outbound-call.ts";
+export { Workspace } from "./durable-objects/workspace/workspace.ts";
 
 export default {
-  fetch(): Response {
-    return Response.json({ status: "ok" });
-  },
-} satisfies ExportedHandler;
+  fetch: app.fetch,
+  scheduled,
+} satisfies ExportedHandler<Env>;

@@ -61,6 +61,79 @@ export const REFUSALS = {
     error: "workspace removed",
     hint: "Regenerate workspace + token from the canvas → Tokens tab",
   },
+  "workspace.exists": { status: 409, error: "workspace already exists", hint: "Choose another id." },
+  "workspace.invalid_parent": {
+    status: 400,
+    error: "invalid parent workspace",
+    hint: "parent_id must be the id of a live workspace.",
+  },
+  "workspace.too_deep": {
+    status: 400,
+    error: "workspace tree too deep",
+    hint: "A workspace has at most 32 ancestors; attach it further up.",
+  },
+  "workspace.name_taken": {
+    status: 409,
+    error: "workspace name already taken",
+    hint: "Another live workspace under the same parent has this name. Choose another one.",
+  },
+  "workspace.invalid_payload": {
+    status: 400,
+    error: "invalid workspace payload",
+    hint: "Send a JSON object with a non-empty name and the documented types.",
+  },
+  "workspace.invalid_fields": {
+    status: 400,
+    error: "invalid workspace fields",
+    hint: "name has at most 255 bytes, role 1000, runtime and model 100; no line breaks, none of { } [ ] | > * & !.",
+  },
+  "workspace.invalid_directory": {
+    status: 400,
+    error: "invalid workspace directory",
+    hint: "workspace_dir is an absolute path without .. outside the system's directories.",
+  },
+  "workspace.invalid_access": {
+    status: 400,
+    error: "invalid workspace access",
+    hint: "workspace_access is none, read_only or read_write; the latter two need workspace_dir.",
+  },
+  "workspace.no_backend": {
+    status: 501,
+    error: "only external workspaces can be created on this deployment",
+    hint: 'Send runtime "external"; the platform cannot start machines yet.',
+  },
+  "registry.caller_required": {
+    status: 400,
+    error: "X-Workspace-ID header is required",
+    hint: "Send the calling workspace's id in X-Workspace-ID.",
+  },
+  "registry.not_authorized": {
+    status: 403,
+    error: "not authorized to discover this workspace",
+    hint: "A workspace finds its siblings, its ancestors and its descendants.",
+  },
+  "registry.not_available": {
+    status: 503,
+    error: "workspace not available",
+    hint: "The agent is not online; send it the message through the platform or try again later.",
+  },
+  "route.not_found": { status: 404, error: "not found", hint: "This route is off on this deployment." },
+  "registry.invalid_delivery_mode": {
+    status: 400,
+    error: "delivery_mode must be 'push' or 'poll'",
+    hint: "Leave delivery_mode out, or send push with a public URL, or poll.",
+  },
+  "request.upgrade_required": {
+    status: 400,
+    error: "Bad Request",
+    hint: "This route is a WebSocket: send Upgrade: websocket.",
+  },
+  "activity.ack_required": {
+    status: 400,
+    error: "acked_seq is required",
+    hint: "Send acked_seq, the seq of the last row handled, or id, its id.",
+  },
+  "activity.ack_negative": { status: 400, error: "acked_seq must be >= 0", hint: "A seq is never negative." },
   "auth.missing_token": {
     status: 401,
     error: "missing workspace auth token",

@@ -80,7 +80,7 @@ it("begins anew where a first start was cut off half-way", async () => {
   expect(await ask(postgres.url, "SELECT 1")).toBe(1);
 });
 
-it("speaks Neon's HTTP protocol: values, arrays, batches, errors and isolation levels", async () => {
+it("speaks Neon's HTTP protocol: values, arrays, batches, errors, isolation levels, ended connections", async () => {
   const postgres = await aPostgres(aDataDirectory());
   const endpoint = await startNeonEndpoint({ port: 0, connectionString: postgres.url });
   onTestFinished(() => endpoint.close());
@@ -91,6 +91,7 @@ it("speaks Neon's HTTP protocol: values, arrays, batches, errors and isolation l
     await sql.query("SELECT $1::int8 AS big, $2::jsonb AS json, ARRAY[1,2] AS list, NULL AS none", ["9", { a: 1 }]),
   ).toEqual([{ big: "9", json: { a: 1 }, list: [1, 2], none: null }]);
   await sql.query("CREATE TABLE parcel (id int PRIMARY KEY)");
+  await expect(sql.query("SELECT pg_terminate_backend(pg_backend_pid())")).rejects.toThrow();
   await expect(
     sql.transaction([sql`INSERT INTO parcel VALUES (1)`, sql`INSERT INTO parcel VALUES (1)`]),
   ).rejects.toMatchObject({ code: "23505", constraint: "parcel_pkey" });

@@ -1,0 +1,174 @@
+import { z } from "zod";
+
+/** Exactly "1" is on; anything else is off. */
+const flag = z
+  .string()
+  .optional()
+  .transform((value) => value === "1");
+
+/** A whole number within bounds; a bad value falls back to the default and is reported. */
+function whole(fallback: number, min: number, max: number) {
+  return { fallback, min, max };
+}
+
+const NUMBERS = {
+  /** Seconds of silence after which an agent counts as gone (design of the 90 s sweep). */
+  REMOTE_LIVENESS_STALE_AFTER: whole(90, 5, 86_400),
+  /** Seconds that the caller of a push target waits for the answer before it gets a queue id. */
+  A2A_ANSWER_WAIT_S: whole(60, 1, 90),
+  /** Requests a minute for one principal. */
+  RATE_LIMIT: whole(600, 1, 1_000_000),
+  /** Bytes of one uploaded file. */
+  UPLOAD_FILE_BYTES: whole(25 * 1024 * 1024, 1, 100 * 1024 * 1024),
+  /** Bytes of one upload request. */
+  UPLOAD_REQUEST_BYTES: whole(50 * 1024 * 1024, 1, 100 * 1024 * 1024),
+  /** Files in one upload request. */
+  UPLOAD_FILES: whole(64, 1, 1_000),
+  /** Hours that an unacknowledged file waits. */
+  UPLOAD_TTL_HOURS: whole(24, 1, 720),
+  /** Hours that an acknowledged file stays readable for the chat. */
+  UPLOAD_RETENTION_HOURS: whole(168, 1, 8_760),
+  /** Days that read, acked, own and push history rows stay in the inbox. */
+  ACTIVITY_RETENTION_DAYS: whole(7, 1, 365),
+  /** Days that unread rows from others stay in the inbox. */
+  ACTIVITY_UNREAD_RETENTION_DAYS: whole(30, 1, 365),
+  /** Unread rows from others at which an inbox answers 429. */
+  INBOX_UNREAD_ROWS: whole(100_000, 1, 1_000_000),
+  /** Bytes of an object's storage at which an inbox answers 429. */
+  INBOX_BYTES: whole(1024 * 1024 * 1024, 1024 * 1024, 8 * 1024 * 1024 * 1024),
+} as const;
+
+const TEXTS = z.object({
+  /** `development` or `dev` together with an unset ADMIN_TOKEN is open dev mode; `production` hides test routes. */
+  MOLECULE_ENV: z.string().default(""),
+  /** The operator's bearer. */
+  ADMIN_TOKEN: z.string().default(""),
+  ADMIN_TOKEN_PREVIOUS: z.string().default(""),
+  /** Key of the checksum in every token; without it no token can be minted or read. */
+  TOKEN_KEY: z.string().default(""),
+  TOKEN_KEY_PREVIOUS: z.string().default(""),
+  /** Key of the check in row ids. It never rotates: a new one turns every stored cursor into a 410. */
+  CURSOR_KEY: z.string().default(""),
+  /** The ledger database. */
+  DATABASE_URL: z.string().default(""),
+  /** HTTP SQL endpoint in front of a Postgres that is not Neon; set by `npm start`. */
+  NEON_FETCH_ENDPOINT: z.string().default(""),
+  /** Written into the database at its first flush; another deployment's database is never written to. */
+  DEPLOYMENT_ID: z.string().default("default"),
+  /** The organisation served here; when set, TenantGuard is on. */
+  MOLECULE_ORG_ID: z.string().default(""),
+  /** Browser origins, comma separated. */
+  CORS_ORIGINS: z.string().default("http://localhost:3000,http://localhost:3001"),
+  /** The URL that agents use, where it is not the one of the request. */
+  EXTERNAL_PLATFORM_URL: z.string().default(""),
+  /** Commit that is running, shown by /buildinfo. */
+  GIT_SHA: z.string().default("unknown"),
+  /** Anybody may register an unknown id. */
+  OPEN_REGISTRATION: flag,
+  /** Test tokens even in production. */
+  MOLECULE_ENABLE_TEST_TOKENS: flag,
+  /** Set by `npm start` alone: the cron route, the connect probe. */
+  LOCAL_PLATFORM: flag,
+});
+
+type Numbers = { readonly [Name in keyof typeof NUMBERS]: number };
+
+/** Variables and secrets, parsed once; `findings` is what an operator should know about them. */
+export interface Config extends Numbers {
+  readonly environment: string;
+  readonly devMode: boolean;
+  readonly production: boolean;
+  readonly adminTokens: readonly string[];
+  readonly tokenKeys: readonly string[];
+  readonly cursorKey: string;
+  readonly databaseUrl: string;
+  readonly neonFetchEndpoint: string;
+  readonly deploymentId: string;
+  readonly organisationId: string;
+  readonly corsOrigins: ReadonlySet<string>;
+  readonly externalPlatformUrl: string;
+  readonly gitSha: string;
+  readonly openRegistration: boolean;
+  readonly testTokens: boolean;
+  readonly localPlatform: boolean;
+  readonly findings: readonly string[];
+}
+
+/** Which push URLs this deployment may call: private ones in open dev mode only, bare addresses under `npm start` only. */
+export function pushUrlPolicy(config: Config): { allowPrivate: boolean; requireHostname: boolean } {
+  return { allowPrivate: config.devMode, requireHostname: !config.localPlatform };
+}
+
+const parsed = new WeakMap<object, Config>();
+
+/** The configuration of this isolate. */
+export function configOf(env: object): Config {
+  const known = parsed.get(env);
+  if (known) return known;
+  const config = parseConfig(env as Record<string, unknown>);
+  parsed.set(env, config);
+  return config;
+}
+
+/** Parses variables; never throws, because a bad number must not take the platform down. */
+export function parseConfig(env: Record<string, unknown>): Config {
+  const texts = TEXTS.parse(
+    Object.fromEntries(
+      Object.keys(TEXTS.shape)
+        .map((name) => [name, textOf(env[name])])
+        .filter(([, value]) => value !== undefined),
+    ),
+  );
+  const findings: string[] = [];
+  const numbers = Object.fromEntries(
+    Object.entries(NUMBERS).map(([name, rule]) => [name, numberOf(name, env[name], rule, findings)]),
+  ) as Numbers;
+  const environment = texts.MOLECULE_ENV.trim().toLowerCase();
+  const devMode = texts.ADMIN_TOKEN === "" && (environment === "development" || environment === "dev");
+  if (texts.TOKEN_KEY === "") findings.push("TOKEN_KEY is not set: no token can be minted or read");
+  if (texts.CURSOR_KEY === "") findings.push("CURSOR_KEY is not set: row ids are not protected");
+  if (texts.DATABASE_URL === "") findings.push("DATABASE_URL is not set: no ledger is written, admin lists answer 503");
+  if (devMode) findings.push("open dev mode: requests without a bearer are admitted");
+  if (texts.ADMIN_TOKEN === "" && !devMode) findings.push("ADMIN_TOKEN is not set: no admin route can be used");
+  return {
+    ...numbers,
+    environment,
+    devMode,
+    production: environment === "production" || environment === "prod",
+    adminTokens: [texts.ADMIN_TOKEN, texts.ADMIN_TOKEN_PREVIOUS].filter((token) => token !== ""),
+    tokenKeys: [texts.TOKEN_KEY, texts.TOKEN_KEY_PREVIOUS].filter((key) => key !== ""),
+    cursorKey: texts.CURSOR_KEY,
+    databaseUrl: texts.DATABASE_URL,
+    neonFetchEndpoint: texts.NEON_FETCH_ENDPOINT,
+    deploymentId: texts.DEPLOYMENT_ID,
+    organisationId: texts.MOLECULE_ORG_ID.trim(),
+    corsOrigins: new Set(
+      texts.CORS_ORIGINS.split(",")
+        .map((origin) => origin.trim())
+        .filter((origin) => origin !== ""),
+    ),
+    externalPlatformUrl: texts.EXTERNAL_PLATFORM_URL.replace(/\/+$/, ""),
+    gitSha: texts.GIT_SHA,
+    openRegistration: texts.OPEN_REGISTRATION,
+    testTokens: texts.MOLECULE_ENABLE_TEST_TOKENS,
+    localPlatform: texts.LOCAL_PLATFORM,
+    findings,
+  };
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}
+
+function numberOf(
+  name: string,
+  value: unknown,
+  rule: { fallback: number; min: number; max: number },
+  findings: string[],
+): number {
+  if (value === undefined || value === "") return rule.fallback;
+  const number = typeof value === "string" && /^\d+$/.test(value.trim()) ? Number(value) : Number.NaN;
+  if (number >= rule.min && number <= rule.max) return number;
+  findings.push(`${name} must be a whole number from ${rule.min} to ${rule.max}; ${rule.fallback} is used`);
+  return rule.fallback;
+}

@@ -1,0 +1,53 @@
+import { z } from "zod";
+import { Refusal } from "./refusal.ts";
+import { isStorableText } from "./text.ts";
+
+const text = z.string().refine(isStorableText);
+
+/** The body of `POST /workspaces`; unknown keys are ignored, a wrong type is one refusal for all. */
+export const CREATE_WORKSPACE = z.object({
+  name: text.min(1),
+  role: text.nullish(),
+  template: text.nullish(),
+  tier: z.int().nullish(),
+  model: text.nullish(),
+  runtime: text.nullish(),
+  external: z.boolean().nullish(),
+  url: text.max(2_048).nullish(),
+  workspace_dir: text.nullish(),
+  workspace_access: text.nullish(),
+  parent_id: text.nullish(),
+  budget_limit: z.number().nullish(),
+  secrets: z.record(z.string(), z.string()).nullish(),
+  max_concurrent_tasks: z.int().nullish(),
+  delivery_mode: z.string().nullish(),
+  canvas: z.object({ x: z.number().nullish(), y: z.number().nullish() }).nullish(),
+  initial_memories: z.array(z.unknown()).nullish(),
+});
+
+const FORBIDDEN = /[{}[\]|>*&!\r\n]/;
+const SYSTEM_DIRECTORY = /^\/(etc|var|proc|sys|dev|boot|sbin|bin|lib|usr)(\/|$)/;
+const encoder = new TextEncoder();
+
+/** Checks the field rules of a creation in the contract's order. */
+export function checkCreation(body: z.output<typeof CREATE_WORKSPACE>): void {
+  const short = (value: string | null | undefined, bytes: number) => encoder.encode(value ?? "").length <= bytes;
+  const clean =
+    short(body.name, 255) &&
+    short(body.role, 1_000) &&
+    short(body.model, 100) &&
+    short(body.runtime, 100) &&
+    ![body.name, body.role].some((value) => FORBIDDEN.test(value ?? "")) &&
+    ![body.model, body.runtime].some((value) => /[\r\n]/.test(value ?? ""));
+  if (!clean) throw new Refusal("workspace.invalid_fields");
+  if (body.workspace_dir && !isAllowedDirectory(body.workspace_dir)) throw new Refusal("workspace.invalid_directory");
+  const access = body.workspace_access || "none";
+  if (!["none", "read_only", "read_write"].includes(access) || (access !== "none" && !body.workspace_dir)) {
+    throw new Refusal("workspace.invalid_access");
+  }
+  if (!["", "push", "poll"].includes(body.delivery_mode ?? "")) throw new Refusal("registry.invalid_delivery_mode");
+}
+
+function isAllowedDirectory(path: string): boolean {
+  return path.startsWith("/") && !path.split("/").includes("..") && !SYSTEM_DIRECTORY.test(path);
+}

@@ -1,0 +1,29 @@
+import type { Path } from "./hierarchy.ts";
+import type { WorkspaceStatus } from "./workspace-status.ts";
+
+/**
+ * What the directory tells a workspace's object at its creation. Told as an effect, so it may arrive twice; the
+ * second time changes nothing. Times in ms since 1970.
+ */
+export interface WorkspaceSeed {
+  readonly id: string;
+  readonly name: string;
+  readonly role: string | null;
+  readonly tier: number;
+  readonly runtime: string;
+  readonly path: Path;
+  readonly treeVersion: number;
+  readonly maxConcurrentTasks: number;
+  readonly budgetLimit: number | null;
+  readonly deliveryMode: "push" | "poll" | null;
+  readonly url: string | null;
+  /** JSON text. */
+  readonly agentCard: string | null;
+  readonly status: WorkspaceStatus;
+  /** The first token, minted by the Worker; the fingerprint of the registration that it answers, if it is one. */
+  readonly token: { readonly digest: string; readonly prefix: string; readonly registration: string | null } | null;
+  /** Recorded at the object's first write, in this order; payloads are JSON texts. */
+  readonly events: readonly { readonly event: string; readonly payload: string }[];
+  readonly inboundSecret: string;
+  readonly createdAt: number;
+}

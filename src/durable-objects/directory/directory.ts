@@ -1,0 +1,295 @@
+import { DurableObject } from "cloudflare:workers";
+import { BOARD_CARD_BYTES_MAX, type BoardEntry } from "../../domain/board.ts";
+import { canCommunicate, MAX_KINSHIP_LEVELS } from "../../domain/hierarchy.ts";
+import { Refusal } from "../../domain/refusal.ts";
+import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
+import { listEntryJson, peerJson, publicViewJson } from "../../domain/workspace-view.ts";
+import { openDatabase } from "../../ledgers/database.ts";
+import { writeLedger } from "../../ledgers/ledger-write.ts";
+import { log } from "../../log.ts";
+import { AlarmScheduler } from "../shared/alarm.ts";
+import { type Delivery, type Effect, Effects } from "../shared/effects.ts";
+import { Flush } from "../shared/flush.ts";
+import { type Reply, reply } from "../shared/reply.ts";
+import { Schema } from "../shared/schema.ts";
+import { workspaceStub } from "../shared/stubs.ts";
+import { type NodeRow, NodeStore } from "./node-store.ts";
+import { DIRECTORY_SCHEMA } from "./schema.ts";
+
+/** What a creation asks for, checked by the Worker. Everything that the object needs comes along. */
+export type Creation = Omit<WorkspaceSeed, "path" | "treeVersion" | "name" | "createdAt"> & {
+  readonly name: string;
+  readonly parentId: string | null;
+  readonly workspaceDir: string | null;
+  readonly x: number;
+  readonly y: number;
+  /** A taken name gets ` (2)` … instead of being refused. */
+  readonly suffixTakenName: boolean;
+};
+
+/** `confirmed`: the workspace's object has it; otherwise it will, and until then only the directory knows it. */
+export interface Created {
+  readonly id: string;
+  readonly name: string;
+  readonly confirmed: boolean;
+}
+
+/** What operators watch of all objects together. Times in ms since 1970. */
+export interface Gauges {
+  readonly workspaces: number;
+  readonly setAside: number;
+  readonly unflushedSince: number | null;
+  readonly flushLag: number;
+  readonly blockedReason: string | null;
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+const CONFIRMATION_WAIT_MS = 2_000;
+const NAME_ATTEMPTS = 20;
+const SCRUB_SLICE = 500;
+
+/** The tree and the board. Single-threaded, so names and cycles need no lock. */
+export class Directory extends DurableObject<Env> {
+  readonly #schema: Schema;
+  readonly #nodes: NodeStore;
+  readonly #effects: Effects;
+  readonly #flush: Flush;
+  #alarm: AlarmScheduler;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    const { sql } = ctx.storage;
+    const database = openDatabase(env);
+    this.#schema = new Schema(ctx.storage, DIRECTORY_SCHEMA);
+    this.#nodes = new NodeStore(sql, () => this.#flush.nextVersion());
+    this.#effects = new Effects(sql, (effect) => this.#deliver(effect));
+    this.#flush = new Flush({
+      storage: ctx.storage,
+      objectId: () => `directory:${sql.exec<{ object_id: string }>("SELECT object_id FROM directory").one().object_id}`,
+      epoch: () => sql.exec<{ epoch: number }>("SELECT epoch FROM directory").one().epoch,
+      tables: [this.#nodes.mirror()],
+      write: (batch) => writeLedger(database, batch),
+    });
+    this.#alarm = this.#scheduler(null);
+    void ctx.blockConcurrencyWhile(async () => {
+      this.#alarm = this.#scheduler(await ctx.storage.getAlarm());
+    });
+  }
+
+  /** Inserts one workspace and tells its object. A known id is not created again. */
+  create(creation: Creation): Promise<Reply<Created>> {
+    return reply(async () => {
+      const now = Date.now();
+      this.#open();
+      const { effect, id, name } = this.ctx.storage.transactionSync(() => this.#insert(creation, now));
+      log.info("directory.created", { workspace_id: id });
+      const told = this.#effects.tell(effect, now);
+      this.#afterCommit(now);
+      const confirmed = await Promise.race([told, scheduler.wait(CONFIRMATION_WAIT_MS).then(() => false)]);
+      return { id, name, confirmed };
+    });
+  }
+
+  /** A workspace's word of itself. */
+  async board(input: { workspaceId: string; entry: BoardEntry }): Promise<void> {
+    this.#open();
+    const now = Date.now();
+    this.#nodes.tell(input.workspaceId, input.entry, now);
+    this.#afterCommit(now);
+  }
+
+  /** All live workspaces as one JSON array. */
+  async list(): Promise<string> {
+    if (this.#schema.state === "absent") return "[]";
+    const now = Date.now();
+    const nodes = await this.#withLargeCards(this.#nodes.live());
+    return `[${nodes.map((node) => listEntryJson(node, now)).join(",")}]`;
+  }
+
+  /** The public view of one workspace as JSON; 410 for a removed one unless that is wanted. */
+  view(input: { id: string; includeRemoved: boolean }): Promise<Reply<string>> {
+    return reply(async () => {
+      const node = this.#require(input.id);
+      if (node.removed_at !== null && !input.includeRemoved) {
+        const removedAt = new Date(node.removed_at).toISOString();
+        throw new Refusal("workspace.removed", { details: { id: node.id, removed_at: removedAt } });
+      }
+      const [complete = node] = await this.#withLargeCards([node]);
+      return publicViewJson(complete, Date.now());
+    });
+  }
+
+  /** Siblings, children and parent of a workspace as a JSON array. */
+  peers(input: { id: string; query: string }): Promise<Reply<string>> {
+    return reply(async () => {
+      const self = this.#require(input.id);
+      const wanted = input.query.trim().toLowerCase();
+      const live = this.#nodes.live();
+      const siblings = live.filter((node) => node.id !== self.id && node.parent_id === self.parent_id);
+      const children = live.filter((node) => node.parent_id === self.id);
+      const parent = live.filter((node) => node.id === self.parent_id);
+      const peers = [...siblings, ...children, ...parent].filter((node) =>
+        `${node.name}\n${node.role ?? ""}`.toLowerCase().includes(wanted),
+      );
+      return `[${(await this.#withLargeCards(peers)).map(peerJson).join(",")}]`;
+    });
+  }
+
+  /** Whether two workspaces may exchange messages; false for an unknown or removed one. */
+  async checkAccess(input: { callerId: string; targetId: string }): Promise<boolean> {
+    if (this.#schema.state !== "ready") return false;
+    const live = (id: string) => (this.#nodes.find(id)?.removed_at === null ? this.#nodes.path(id) : []);
+    return canCommunicate(live(input.callerId), live(input.targetId));
+  }
+
+  /** Names and roles of senders, for a reader who asks who they are. */
+  async names(ids: readonly string[]): Promise<{ id: string; name: string; role: string | null }[]> {
+    if (this.#schema.state !== "ready") return [];
+    return ids.flatMap((id) => {
+      const node = this.#nodes.find(id);
+      return node ? [{ id, name: node.name, role: node.role }] : [];
+    });
+  }
+
+  async gauges(): Promise<Gauges> {
+    if (this.#schema.state !== "ready") {
+      return { workspaces: 0, setAside: 0, unflushedSince: null, flushLag: 0, blockedReason: null, counters: {} };
+    }
+    const live = this.#nodes.live();
+    const own = this.#flush.status();
+    const since = live.map((node) => node.unflushed_since).filter((at) => at !== null);
+    return {
+      workspaces: live.length,
+      setAside: live.reduce((sum, node) => sum + node.set_aside, own.set_aside + this.#effects.setAside()),
+      unflushedSince: since.length === 0 ? null : Math.min(...since),
+      flushLag: own.lag_versions,
+      blockedReason: own.blocked_reason,
+      counters: sumCounters(live.map((node) => node.counters)),
+    };
+  }
+
+  /** The next slice of live workspaces for the daily scrub; starts over after the last one. */
+  async scrubSlice(cursor: number): Promise<{ ids: string[]; next: number | null }> {
+    if (this.#schema.state !== "ready") return { ids: [], next: null };
+    const slice = this.#nodes.slice(cursor, SCRUB_SLICE);
+    const last = slice.at(-1);
+    return { ids: slice.map(({ id }) => id), next: slice.length === SCRUB_SLICE && last ? last.seq : null };
+  }
+
+  override async alarm(): Promise<void> {
+    if (this.#schema.state !== "ready") return;
+    await this.#alarm.run(Date.now());
+  }
+
+  #insert(creation: Creation, now: number): { id: string; name: string; effect: Effect } {
+    const { parentId, workspaceDir, x, y, suffixTakenName, ...seed } = creation;
+    const known = this.#nodes.find(seed.id);
+    if (known) {
+      const refusal = known.removed_at === null ? "workspace.exists" : "workspace.removed";
+      throw new Refusal(refusal, { details: { id: seed.id } });
+    }
+    const path = this.#parentPath(parentId);
+    const name = this.#freeName(parentId, seed.name, suffixTakenName);
+    const { tree_version: treeVersion } = this.ctx.storage.sql
+      .exec<{ tree_version: number }>("UPDATE directory SET tree_version = tree_version + 1 RETURNING tree_version")
+      .one();
+    const large = seed.agentCard !== null && seed.agentCard.length > BOARD_CARD_BYTES_MAX;
+    this.#nodes.insert({
+      id: seed.id,
+      name,
+      role: seed.role,
+      tier: seed.tier,
+      runtime: seed.runtime,
+      parent_id: parentId,
+      workspace_dir: workspaceDir,
+      budget_limit: seed.budgetLimit,
+      max_concurrent_tasks: seed.maxConcurrentTasks,
+      x,
+      y,
+      created_at: now,
+      status: seed.status,
+      url: seed.url,
+      delivery_mode: seed.deliveryMode,
+      agent_card: large ? null : seed.agentCard,
+      card_in_object: large ? 1 : 0,
+    });
+    const told: WorkspaceSeed = { ...seed, name, path: [...path, seed.id], treeVersion, createdAt: now };
+    return { id: seed.id, name, effect: this.#effects.add(seed.id, "created", told, now) };
+  }
+
+  #parentPath(parentId: string | null): readonly string[] {
+    if (parentId === null) return [];
+    const parent = this.#nodes.find(parentId);
+    if (!parent || parent.removed_at !== null) throw new Refusal("workspace.invalid_parent");
+    const path = this.#nodes.path(parentId);
+    if (path.length === 0 || path.length >= MAX_KINSHIP_LEVELS) throw new Refusal("workspace.too_deep");
+    return path;
+  }
+
+  #freeName(parentId: string | null, name: string, suffixTakenName: boolean): string {
+    if (!this.#nodes.isNameTaken(parentId, name)) return name;
+    for (let number = 2; suffixTakenName && number <= NAME_ATTEMPTS; number += 1) {
+      const candidate = `${name} (${number})`;
+      if (!this.#nodes.isNameTaken(parentId, candidate)) return candidate;
+    }
+    throw new Refusal("workspace.name_taken");
+  }
+
+  #require(id: string): NodeRow {
+    const node = this.#schema.state === "absent" ? null : this.#nodes.find(id);
+    if (!node) throw new Refusal("workspace.not_found");
+    return node;
+  }
+
+  /** Cards over the board's limit are read from their objects. */
+  #withLargeCards(nodes: NodeRow[]): Promise<NodeRow[]> {
+    return Promise.all(
+      nodes.map(async (node) => {
+        if (node.card_in_object === 0) return node;
+        const { outcome } = await workspaceStub(this.env, node.id).agentCard();
+        return { ...node, agent_card: outcome.ok ? outcome.value : null };
+      }),
+    );
+  }
+
+  async #deliver(effect: Effect): Promise<Delivery> {
+    if (effect.kind !== "created") throw new Error(`unknown effect ${effect.kind}`);
+    await workspaceStub(this.env, effect.receiver).created(JSON.parse(effect.payload) as WorkspaceSeed);
+    return "told";
+  }
+
+  #open(): void {
+    if (this.#schema.state === "ahead") throw new Refusal("schema.ahead", { retryAfter: 10 });
+    this.#schema.create();
+  }
+
+  #afterCommit(now: number): void {
+    if (this.#flush.isDirty()) this.ctx.waitUntil(this.#flushAndRearm(now));
+    this.#alarm.arm(now);
+  }
+
+  async #flushAndRearm(now: number): Promise<void> {
+    await this.#flush.run(now);
+    this.#alarm.arm(Date.now());
+  }
+
+  #scheduler(current: number | null): AlarmScheduler {
+    const flush = this.#flush;
+    const flushClock = {
+      name: "flush",
+      dueAt: (now: number) => flush.dueAt(now),
+      run: (now: number) => flush.run(now),
+    };
+    return new AlarmScheduler(this.ctx.storage, [this.#effects, flushClock], current);
+  }
+}
+
+function sumCounters(texts: readonly string[]): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const text of texts) {
+    for (const [name, value] of Object.entries(JSON.parse(text) as Record<string, number>)) {
+      sums[name] = (sums[name] ?? 0) + value;
+    }
+  }
+  return sums;
+}

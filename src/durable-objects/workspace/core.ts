@@ -1,0 +1,80 @@
+import type { Config } from "../../config.ts";
+import type { RowDomain } from "../../domain/row-id.ts";
+import { RowIds } from "../../domain/row-id.ts";
+import type { UploadLifetimes } from "../../domain/upload.ts";
+import { openDatabase } from "../../ledgers/database.ts";
+import { writeLedger } from "../../ledgers/ledger-write.ts";
+import { Flush } from "../shared/flush.ts";
+import { EventStore } from "./event-store.ts";
+import { InboxStore } from "./inbox-store.ts";
+import { ProfileStore } from "./profile-store.ts";
+import { TokenStore } from "./token-store.ts";
+import { UploadStore } from "./upload-store.ts";
+
+const HOUR_MS = 60 * 60 * 1000;
+
+/** The stores of one workspace and the counter they share; what the modules beside it work on. */
+export class Core {
+  readonly config: Config;
+  readonly sql: SqlStorage;
+  readonly profile: ProfileStore;
+  readonly inbox: InboxStore;
+  readonly tokens: TokenStore;
+  readonly uploads: UploadStore;
+  readonly events: EventStore;
+  readonly flush: Flush;
+  readonly #ids = new Map<RowDomain, RowIds>();
+
+  constructor(storage: DurableObjectStorage, env: Env, config: Config) {
+    const { sql } = storage;
+    this.config = config;
+    this.sql = sql;
+    const nextVersion = () => this.flush.nextVersion();
+    const workspaceId = () => this.profile.get().workspaceId;
+    this.profile = new ProfileStore(sql);
+    this.inbox = new InboxStore(sql, nextVersion, () => this.ids("activity"), workspaceId);
+    this.tokens = new TokenStore(sql, nextVersion, () => this.ids("token"));
+    this.events = new EventStore(sql, nextVersion, () => this.ids("event"));
+    this.uploads = new UploadStore(sql, nextVersion, () => this.ids("file"), workspaceId, lifetimesOf(config));
+    const database = openDatabase(env);
+    this.flush = new Flush({
+      storage,
+      objectId: workspaceId,
+      epoch: () => this.profile.get().epoch,
+      tables: [
+        this.inbox.mirror(),
+        this.tokens.mirror(workspaceId),
+        this.events.mirror(workspaceId),
+        this.uploads.mirror(),
+      ],
+      write: (batch) => writeLedger(database, batch),
+    });
+  }
+
+  /** Ids of one kind of row; the key's check is computed once. */
+  ids(domain: RowDomain): RowIds {
+    let ids = this.#ids.get(domain);
+    if (!ids) {
+      ids = new RowIds(this.config.cursorKey, this.profile.get().workspaceId, domain);
+      this.#ids.set(domain, ids);
+    }
+    return ids;
+  }
+
+  /** Drops what memory holds of rows, after a turn that was rolled back. */
+  forget(): void {
+    this.profile.forget();
+    this.inbox.forget();
+    this.tokens.forget();
+    this.uploads.reconsider();
+  }
+}
+
+function lifetimesOf(config: Config): UploadLifetimes {
+  return {
+    unackedMs: config.UPLOAD_TTL_HOURS * HOUR_MS,
+    afterFetchMs: HOUR_MS,
+    bytesGraceMs: HOUR_MS / 4,
+    retentionMs: config.UPLOAD_RETENTION_HOURS * HOUR_MS,
+  };
+}

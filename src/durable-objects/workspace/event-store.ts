@@ -1,0 +1,77 @@
+import type { RowIds } from "../../domain/row-id.ts";
+import type { MirroredTable } from "../shared/flush.ts";
+import { mirroredTable } from "../shared/mirrored.ts";
+
+interface EventRow extends Record<string, SqlStorageValue> {
+  seq: number;
+  version: number;
+  event_type: string;
+  payload: string;
+  created_at: number;
+}
+
+/** A recorded event on its way to ledger and hub. `createdAt` in µs. */
+export interface RecordedEvent {
+  readonly version: number;
+  readonly event: string;
+  readonly payload: string;
+  readonly createdAt: number;
+}
+
+/** Events that history keeps. They live here until ledger and hub both have them. */
+export class EventStore {
+  readonly #sql: SqlStorage;
+  readonly #nextVersion: () => number;
+  readonly #ids: () => RowIds;
+
+  constructor(sql: SqlStorage, nextVersion: () => number, ids: () => RowIds) {
+    this.#sql = sql;
+    this.#nextVersion = nextVersion;
+    this.#ids = ids;
+  }
+
+  /** Records an event; `payload` is the JSON text of an object. */
+  record(event: string, payload: string, nowUs: number): void {
+    const seq = this.#nextVersion();
+    this.#sql.exec(
+      "INSERT INTO events (seq, version, event_type, payload, created_at) VALUES (?, ?, ?, ?, ?)",
+      seq,
+      seq,
+      event,
+      payload,
+      nowUs,
+    );
+  }
+
+  after(version: number, limit: number): RecordedEvent[] {
+    return this.#sql
+      .exec<EventRow>("SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", version, limit)
+      .toArray()
+      .map((row) => ({ version: row.version, event: row.event_type, payload: row.payload, createdAt: row.created_at }));
+  }
+
+  /** Drops what everybody has, up to `limit` rows. */
+  prune(through: number, limit: number): number {
+    return this.#sql.exec(
+      "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq <= ? ORDER BY seq LIMIT ?)",
+      through,
+      limit,
+    ).rowsWritten;
+  }
+
+  mirror(workspaceId: () => string): MirroredTable {
+    return mirroredTable<EventRow>(this.#sql, {
+      ledger: "structure_events",
+      table: "events",
+      size: "(100 + length(payload))",
+      toLedger: (row) => ({
+        id: this.#ids().idOf(row.seq),
+        workspace_id: workspaceId(),
+        event_type: row.event_type,
+        payload: row.payload,
+        created_at: row.created_at,
+        version: row.version,
+      }),
+    });
+  }
+}

@@ -1,0 +1,154 @@
+import type { ActivityQuery } from "../../domain/activity-query.ts";
+import { log } from "../../log.ts";
+import type { BlobStore } from "../../storage/blob-store.ts";
+import { readLargeBody } from "../../storage/large-body.ts";
+import type { Core } from "./core.ts";
+import type { ActivityPage } from "./inbox-store.ts";
+
+/** What a listening socket carries through hibernation. */
+interface Attachment {
+  readonly query: ActivityQuery;
+  readonly after: number | null;
+  /** The token that it was opened with; null for an operator's. */
+  readonly digest: string | null;
+}
+
+/** A frame above this is not sent to a held poll: the Worker is told to read the page itself. */
+const FRAME_CHARS_MAX = 256 * 1024;
+const POLL = "poll";
+const INBOX = "inbox";
+/** Rows sent to an inbox socket between two looks at its state. */
+const STREAM_PAGE_ROWS = 100;
+/** More sockets than one workspace's pollers can need. */
+const SOCKETS_MAX = 1_000;
+
+export const SOCKET_REVOKED = 4401;
+
+/** What a held poll's socket delivers: the page, or the word to come and read it. */
+export type PollFrame = { readonly page: ActivityPage } | { readonly read: true };
+
+/** Held polls and inbox sockets: hibernatable, woken by a row. */
+export class Listeners {
+  readonly #ctx: DurableObjectState;
+  readonly #core: Core;
+  readonly #blobs: BlobStore | null;
+
+  constructor(ctx: DurableObjectState, core: Core, blobs: BlobStore | null) {
+    this.#ctx = ctx;
+    this.#core = core;
+    this.#blobs = blobs;
+    ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair("ping", "pong"));
+  }
+
+  /** Whether there is room for one more. */
+  hasRoom(): boolean {
+    return this.#ctx.getWebSockets().length < SOCKETS_MAX;
+  }
+
+  /** Holds a poll until a row fits its query. */
+  hold(query: ActivityQuery, after: number | null, digest: string | null): Response {
+    return this.#accept(POLL, { query, after, digest });
+  }
+
+  /** Opens a stream of rows after a cursor; what is there already follows at once. */
+  stream(query: ActivityQuery, after: number, digest: string | null, now: number): Response {
+    const response = this.#accept(INBOX, { query, after, digest });
+    this.deliver(now);
+    return response;
+  }
+
+  /** Whether the workspace's own agent listens right now. */
+  connected(): boolean {
+    return this.#ctx.getWebSockets().some((socket) => attachmentOf(socket)?.digest != null);
+  }
+
+  /** Sends new rows to whoever waits for them. */
+  deliver(now: number): void {
+    for (const socket of this.#ctx.getWebSockets(POLL)) this.#answerPoll(socket, now);
+    for (const socket of this.#ctx.getWebSockets(INBOX)) {
+      this.#ctx.waitUntil(this.#streamTo(socket, now));
+    }
+  }
+
+  /** Ends the sockets of tokens that are no longer live. */
+  closeRevoked(isLive: (digest: string) => boolean): void {
+    for (const socket of this.#ctx.getWebSockets()) {
+      const digest = attachmentOf(socket)?.digest;
+      if (digest != null && !isLive(digest)) close(socket, SOCKET_REVOKED, "token revoked");
+    }
+  }
+
+  #accept(tag: string, attachment: Attachment): Response {
+    const { 0: client, 1: server } = new WebSocketPair();
+    this.#ctx.acceptWebSocket(server, [tag]);
+    server.serializeAttachment(attachment);
+    return new Response(null, { status: 101, webSocket: client });
+  }
+
+  #answerPoll(socket: WebSocket, now: number): void {
+    const attachment = attachmentOf(socket);
+    if (!attachment || socket.readyState !== WebSocket.OPEN) return;
+    const page = this.#core.inbox.page(attachment.query, attachment.after, now * 1000);
+    if (page.rows.length === 0) return;
+    const size = page.rows.reduce((sum, row) => sum + row.length, 0);
+    const frame: PollFrame = size > FRAME_CHARS_MAX ? { read: true } : { page };
+    try {
+      socket.send(JSON.stringify(frame));
+    } catch (error) {
+      log.info("poll.gone", { reason: String(error).slice(0, 80) });
+    }
+    close(socket, 1000, "delivered");
+  }
+
+  /** One streamer at a time per socket: each round reads what the attachment says is still to be sent. */
+  readonly #streaming = new Set<WebSocket>();
+
+  async #streamTo(socket: WebSocket, now: number): Promise<void> {
+    if (this.#streaming.has(socket)) return;
+    this.#streaming.add(socket);
+    try {
+      for (let more = true; more; ) more = await this.#sendPage(socket, now);
+    } catch (error) {
+      log.info("inbox_socket.gone", { reason: String(error).slice(0, 80) });
+      close(socket, 1011, "cannot deliver");
+    } finally {
+      this.#streaming.delete(socket);
+    }
+  }
+
+  async #sendPage(socket: WebSocket, now: number): Promise<boolean> {
+    const attachment = attachmentOf(socket);
+    if (!attachment || socket.readyState !== WebSocket.OPEN) return false;
+    const query = { ...attachment.query, limit: STREAM_PAGE_ROWS };
+    const page = this.#core.inbox.page(query, attachment.after ?? 0, now * 1000);
+    for (const [index, row] of page.rows.entries()) {
+      const text = await this.#withLargeBodies(row, page, index);
+      socket.send(text);
+      socket.serializeAttachment({ ...attachment, after: page.seqs[index] ?? attachment.after });
+    }
+    return page.rows.length > 0;
+  }
+
+  async #withLargeBodies(row: string, page: ActivityPage, index: number): Promise<string> {
+    let text = row;
+    for (const { row: at, member, key } of page.large) {
+      if (at !== index || !this.#blobs) continue;
+      const body = await readLargeBody(this.#blobs, key);
+      if (body) text = `${text.slice(0, -1)},"${member}":${await new Response(body).text()}}`;
+    }
+    return text;
+  }
+}
+
+function attachmentOf(socket: WebSocket): Attachment | null {
+  return socket.deserializeAttachment() as Attachment | null;
+}
+
+/** Closes a socket that may be closed already. */
+function close(socket: WebSocket, code: number, reason: string): void {
+  try {
+    socket.close(code, reason);
+  } catch {
+    // The other side was faster.
+  }
+}

@@ -1,0 +1,57 @@
+import { log } from "../../log.ts";
+import type { BlobStore } from "../../storage/blob-store.ts";
+import type { Clock } from "../shared/alarm.ts";
+import type { Core } from "./core.ts";
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+/** A pruned row stays a valid cursor this long. */
+const STUB_MS = 90 * DAY_MS;
+const SLICE_ROWS = 500;
+
+/** What the inbox forgets: mail that was read, after days; mail that was not, after weeks; never what is not in the ledger. */
+export class Retention implements Clock {
+  readonly name = "retention";
+  readonly #core: Core;
+  readonly #blobs: BlobStore | null;
+
+  constructor(core: Core, blobs: BlobStore | null) {
+    this.#core = core;
+    this.#blobs = blobs;
+  }
+
+  dueAt(): number | null {
+    const oldest = this.#core.inbox.oldest();
+    return oldest === null
+      ? null
+      : Math.max(oldest / 1000 + this.#core.config.ACTIVITY_RETENTION_DAYS * DAY_MS, this.#notBefore);
+  }
+
+  /** Rows that may not go yet are looked at again a day later. */
+  #notBefore = 0;
+
+  async run(now: number): Promise<void> {
+    const { inbox, events, profile, flush, config } = this.#core;
+    const { readSeq, ackedSeq, lostSeq, hubThrough, workspaceId } = profile.get();
+    const {
+      pruned,
+      lostSeq: lost,
+      bodyKeys,
+    } = inbox.prune(
+      {
+        before: (now - config.ACTIVITY_RETENTION_DAYS * DAY_MS) * 1000,
+        unreadBefore: (now - config.ACTIVITY_UNREAD_RETENTION_DAYS * DAY_MS) * 1000,
+        readThrough: Math.max(readSeq, ackedSeq),
+        flushedThrough: flush.flushedThrough,
+      },
+      now,
+      SLICE_ROWS,
+    );
+    if (lost > lostSeq) profile.set({ lostSeq: lost });
+    profile.commit();
+    inbox.dropStubs(now - STUB_MS, SLICE_ROWS);
+    events.prune(Math.min(flush.flushedThrough, hubThrough), SLICE_ROWS);
+    this.#notBefore = pruned === SLICE_ROWS ? 0 : now + DAY_MS;
+    if (pruned > 0) log.info("inbox.pruned", { workspace_id: workspaceId, rows: pruned, unread: lost > lostSeq });
+    if (this.#blobs && bodyKeys.length > 0) await this.#blobs.delete(bodyKeys);
+  }
+}

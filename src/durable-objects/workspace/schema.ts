@@ -1,0 +1,159 @@
+import { EFFECTS_SCHEMA } from "../shared/effects.ts";
+import { FLUSH_SCHEMA } from "../shared/flush.ts";
+import type { SchemaStep } from "../shared/schema.ts";
+
+/**
+ * Tables of a Workspace object. Keys are integers, because an INTEGER PRIMARY KEY is one row written and every index
+ * one more. `seq` comes from the object's one counter; `version` is the counter at the row's last change, and the
+ * partial indexes find changed rows while a fresh one (version = seq) costs nothing. Times are µs in rows that the
+ * ledger mirrors, ms elsewhere.
+ */
+export const WORKSPACE_SCHEMA: readonly SchemaStep[] = [
+  {
+    id: 1,
+    sql: `
+CREATE TABLE workspace (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  workspace_id TEXT NOT NULL,
+  epoch INTEGER NOT NULL DEFAULT 0,
+  name TEXT NOT NULL,
+  role TEXT,
+  runtime TEXT NOT NULL,
+  tier INTEGER NOT NULL,
+  path TEXT NOT NULL CHECK (json_valid(path)),
+  tree_version INTEGER NOT NULL,
+  max_concurrent_tasks INTEGER NOT NULL,
+  budget_limit INTEGER,
+  delivery_mode TEXT CHECK (delivery_mode IN ('push', 'poll')),
+  url TEXT,
+  agent_card TEXT,
+  inbound_secret TEXT NOT NULL,
+  status TEXT NOT NULL,
+  last_seen INTEGER,
+  absent_since INTEGER,
+  error_rate REAL NOT NULL DEFAULT 0,
+  sample_error TEXT NOT NULL DEFAULT '',
+  active_tasks INTEGER NOT NULL DEFAULT 0,
+  current_task TEXT NOT NULL DEFAULT '',
+  started_at INTEGER,
+  monthly_spend INTEGER NOT NULL DEFAULT 0,
+  runtime_state TEXT NOT NULL DEFAULT '',
+  capabilities TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(capabilities)),
+  last_outbound_at INTEGER,
+  read_seq INTEGER NOT NULL DEFAULT 0,
+  acked_seq INTEGER NOT NULL DEFAULT 0,
+  lost_seq INTEGER NOT NULL DEFAULT 0,
+  hub_through INTEGER NOT NULL DEFAULT 0,
+  board_version INTEGER NOT NULL DEFAULT 0,
+  board_due INTEGER,
+  counters TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(counters)),
+  created_at INTEGER NOT NULL,
+  removed_at INTEGER
+) STRICT;
+
+CREATE TABLE activity (
+  seq INTEGER PRIMARY KEY,
+  version INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  activity_type TEXT NOT NULL,
+  method TEXT,
+  source_id TEXT,
+  target_id TEXT,
+  summary TEXT,
+  request_body TEXT,
+  response_body TEXT,
+  request_body_key TEXT,
+  response_body_key TEXT,
+  tool_trace TEXT,
+  duration_ms INTEGER,
+  status TEXT NOT NULL,
+  error_detail TEXT,
+  message_id TEXT,
+  message_digest TEXT,
+  event TEXT,
+  own INTEGER NOT NULL,
+  hidden INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX activity_changed ON activity (version) WHERE version <> seq;
+CREATE INDEX activity_message ON activity (message_id) WHERE message_id IS NOT NULL;
+CREATE TABLE activity_stubs (seq INTEGER PRIMARY KEY, pruned_at INTEGER NOT NULL) STRICT;
+
+CREATE TABLE tokens (
+  seq INTEGER PRIMARY KEY,
+  version INTEGER NOT NULL,
+  digest TEXT NOT NULL,
+  prefix TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  last_used_at INTEGER,
+  revoked_at INTEGER,
+  registration TEXT
+) STRICT;
+CREATE INDEX tokens_changed ON tokens (version) WHERE version <> seq;
+
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY,
+  version INTEGER NOT NULL,
+  event_type TEXT NOT NULL,
+  payload TEXT NOT NULL CHECK (json_valid(payload)),
+  created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE uploads (
+  upload INTEGER PRIMARY KEY,
+  upload_id TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('open', 'stored', 'dead')),
+  renewed_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE files (
+  seq INTEGER PRIMARY KEY,
+  version INTEGER NOT NULL,
+  upload INTEGER NOT NULL,
+  activity_seq INTEGER NOT NULL,
+  body_offset INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  sha256 TEXT NOT NULL,
+  name TEXT NOT NULL,
+  mime_type TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('staged', 'fetched', 'acked', 'expired')),
+  staged_at INTEGER NOT NULL,
+  attached_at INTEGER,
+  fetched_at INTEGER,
+  acked_at INTEGER,
+  expired_at INTEGER,
+  expires_at INTEGER
+) STRICT;
+CREATE INDEX files_changed ON files (version) WHERE version <> seq;
+
+CREATE TABLE calls (
+  seq INTEGER PRIMARY KEY,
+  call_id TEXT NOT NULL,
+  purpose TEXT NOT NULL,
+  intent TEXT NOT NULL CHECK (json_valid(intent)),
+  created_at INTEGER NOT NULL,
+  hand_over_at INTEGER
+) STRICT;
+
+CREATE TABLE queue (
+  seq INTEGER PRIMARY KEY,
+  version INTEGER NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('queued', 'dispatched', 'completed', 'failed', 'dropped')),
+  caller_id TEXT,
+  priority INTEGER NOT NULL,
+  method TEXT NOT NULL,
+  message_id TEXT,
+  body TEXT NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  last_error TEXT,
+  response_body TEXT,
+  enqueued_at INTEGER NOT NULL,
+  dispatched_at INTEGER,
+  completed_at INTEGER,
+  expires_at INTEGER
+) STRICT;
+CREATE INDEX queue_changed ON queue (version) WHERE version <> seq;
+CREATE INDEX queue_waiting ON queue (status, priority, enqueued_at) WHERE status IN ('queued', 'dispatched');
+${FLUSH_SCHEMA}
+${EFFECTS_SCHEMA}
+`,
+  },
+];

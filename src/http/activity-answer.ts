@@ -1,0 +1,68 @@
+import type { ActivityQuery } from "../domain/activity-query.ts";
+import type { ActivityPage } from "../durable-objects/workspace/inbox-store.ts";
+import { blobStoreOf } from "../storage/blob-store.ts";
+import { readLargeBody } from "../storage/large-body.ts";
+import { jsonText } from "./answers.ts";
+import { settled } from "./ask.ts";
+import { type AppContext, directoryOf } from "./context.ts";
+import { platformUrl } from "./platform-url.ts";
+
+/** A page as the bare array of the contract; bodies that lie in R2 are streamed into their rows. */
+export async function activityAnswer(
+  c: AppContext,
+  id: string,
+  page: ActivityPage,
+  query: ActivityQuery,
+): Promise<Response> {
+  const rows = query.includePeerInfo ? await withPeerInfo(c, page) : page.rows;
+  if (page.large.length === 0) return jsonText(`[${rows.join(",")}]`);
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  c.executionCtx.waitUntil(writeRows(c, { ...page, rows }, writable));
+  void id;
+  return new Response(readable, { headers: { "Content-Type": "application/json; charset=utf-8" } });
+}
+
+async function writeRows(c: AppContext, page: ActivityPage, writable: WritableStream<Uint8Array>): Promise<void> {
+  const encoder = new TextEncoder();
+  const write = async (text: string) => {
+    const writer = writable.getWriter();
+    await writer.write(encoder.encode(text));
+    writer.releaseLock();
+  };
+  const blobs = blobStoreOf(c.env);
+  try {
+    await write("[");
+    for (const [index, row] of page.rows.entries()) {
+      await write(`${index === 0 ? "" : ","}${row.slice(0, -1)}`);
+      for (const { row: at, member, key } of page.large) {
+        const body = at === index && blobs ? await readLargeBody(blobs, key) : null;
+        if (!body) continue;
+        await write(`,"${member}":`);
+        await body.pipeTo(writable, { preventClose: true });
+      }
+      await write("}");
+    }
+    await write("]");
+    await writable.close();
+  } catch {
+    await writable.abort().catch(() => undefined);
+  }
+}
+
+/** Names and roles of the senders, as later clients ask for them. */
+async function withPeerInfo(c: AppContext, page: ActivityPage): Promise<string[]> {
+  const ids = [...new Set(page.sources.filter((source) => source !== null))];
+  if (ids.length === 0) return page.rows;
+  const names = new Map((await settled(directoryOf(c).names(ids))).map((entry) => [entry.id, entry]));
+  return page.rows.map((row, index) => {
+    const source = page.sources[index];
+    if (source == null) return row;
+    const entry = names.get(source);
+    const info = {
+      ...(entry?.name ? { peer_name: entry.name } : {}),
+      ...(entry?.role ? { peer_role: entry.role } : {}),
+      agent_card_url: `${platformUrl(c)}/registry/discover/${source}`,
+    };
+    return `${row.slice(0, -1)},${JSON.stringify(info).slice(1)}`;
+  });
+}

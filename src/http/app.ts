@@ -1,0 +1,44 @@
+import { Hono } from "hono";
+import { Refusal } from "../domain/refusal.ts";
+import { log } from "../log.ts";
+import { refusalResponse } from "./answers.ts";
+import { caller } from "./caller.ts";
+import type { AppEnv } from "./context.ts";
+import { cors, edge, tenantGuard } from "./edge.ts";
+import { a2aRoutes } from "./routes/a2a.ts";
+import { activityRoutes } from "./routes/activity.ts";
+import { localRoutes } from "./routes/local.ts";
+import { probeRoutes } from "./routes/probes.ts";
+import { registryRoutes } from "./routes/registry.ts";
+import { tokenRoutes } from "./routes/tokens.ts";
+import { uploadRoutes } from "./routes/uploads.ts";
+import { workspaceRoutes } from "./routes/workspaces.ts";
+
+/** Order of middleware, all mounts, and what becomes of what is thrown. */
+export const app = new Hono<AppEnv>({ strict: false })
+  .use(edge)
+  .use(cors)
+  .use(caller)
+  .use(tenantGuard)
+  .route("/", probeRoutes)
+  .route("/", localRoutes)
+  .route("/registry", registryRoutes)
+  .route("/workspaces", workspaceRoutes)
+  .route("/workspaces/:id", activityRoutes)
+  .route("/workspaces/:id", a2aRoutes)
+  .route("/workspaces/:id", uploadRoutes)
+  .route("/", tokenRoutes)
+  .notFound((c) => refusalResponse(c, new Refusal("route.unknown")))
+  .onError((error, c) => {
+    if (error instanceof Refusal) return refusalResponse(c, error);
+    log.error("request.crashed", {
+      request_id: c.var.requestId,
+      method: c.req.method,
+      route: c.req.routePath,
+      error: error.name,
+      stack: error.stack?.split("\n").slice(1, 6).join(" | "),
+    });
+    return refusalResponse(c, new Refusal("internal"));
+  });
+
+export type App = typeof app;

@@ -1,0 +1,72 @@
+import type { z } from "zod";
+import { Refusal, type RefusalCode } from "../domain/refusal.ts";
+import { isStorableJson } from "../domain/text.ts";
+import type { AppContext } from "./context.ts";
+
+/** Every JSON body ends here; a larger one is refused, never cut. */
+export const JSON_BODY_BYTES_MAX = 1024 * 1024;
+
+/** The request's body as text, refused with 413 beyond the limit and with 400 where no database could store it. */
+export async function bodyText(c: AppContext): Promise<string> {
+  const tooLarge = () =>
+    new Refusal("request.too_large", { details: { truncated: false, max_bytes: JSON_BODY_BYTES_MAX } });
+  const declared = c.req.header("Content-Length");
+  if (declared !== undefined && Number(declared) > JSON_BODY_BYTES_MAX) throw tooLarge();
+  const text = declared === undefined ? await boundedText(c.req.raw, tooLarge) : await c.req.text();
+  if (!isStorableJson(text)) throw new Refusal("request.unstorable_text");
+  return text;
+}
+
+async function boundedText(request: Request, tooLarge: () => Refusal): Promise<string> {
+  if (!request.body) return "";
+  const decoder = new TextDecoder();
+  let text = "";
+  let size = 0;
+  for await (const chunk of request.body) {
+    size += chunk.byteLength;
+    if (size > JSON_BODY_BYTES_MAX) throw tooLarge();
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+/**
+ * The JSON body by a schema. Unknown keys are ignored and names match without regard to case, as the original does;
+ * whatever does not fit is this route's one refusal, without naming the field. `text` is the body as it came.
+ */
+export async function jsonBody<Schema extends z.ZodObject>(
+  c: AppContext,
+  schema: Schema,
+  refusal: RefusalCode = "request.invalid",
+): Promise<z.output<Schema> & { readonly text: string }> {
+  const text = await bodyText(c);
+  const result = schema.safeParse(withSchemaKeys(parse(text, refusal), schema));
+  if (!result.success) {
+    const field = result.error.issues[0]?.path.join(".") ?? "";
+    throw new Refusal(refusal, field === "" ? {} : { details: { field } });
+  }
+  return Object.assign(result.data, { text });
+}
+
+function parse(text: string, refusal: RefusalCode): object {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new Refusal(refusal);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new Refusal(refusal);
+  return value;
+}
+
+function withSchemaKeys(body: object, schema: z.ZodObject): object {
+  const byLowerCase = new Map(Object.entries(body).map(([key, value]) => [key.toLowerCase(), value]));
+  return Object.fromEntries(
+    Object.keys(schema.shape)
+      .map((key) => [
+        key,
+        Object.hasOwn(body, key) ? (body as Record<string, unknown>)[key] : byLowerCase.get(key.toLowerCase()),
+      ])
+      .filter(([, value]) => value !== undefined),
+  );
+}

@@ -1,0 +1,91 @@
+import { createMiddleware } from "hono/factory";
+import type { Config } from "../config.ts";
+import type { Access } from "../domain/access.ts";
+import { digestOf, equalSecret, readToken } from "../domain/credential.ts";
+import { Refusal } from "../domain/refusal.ts";
+import { canonicalWorkspaceId, type WorkspaceId } from "../domain/workspace-id.ts";
+import type { AppContext, AppEnv } from "./context.ts";
+
+/** What the Authorization header holds. A workspace's token is only well-formed here; its object knows if it lives. */
+export type Credential =
+  | { readonly kind: "none" }
+  | { readonly kind: "invalid" }
+  | { readonly kind: "admin" }
+  | { readonly kind: "workspace"; readonly id: WorkspaceId; readonly digest: string };
+
+const BEARER = "Bearer ";
+
+/** Reads the bearer: exact scheme, rest trimmed, nothing looked up anywhere. */
+export function readCredential(header: string | undefined, config: Config): Credential {
+  if (!header?.startsWith(BEARER)) return { kind: "none" };
+  const bearer = header.slice(BEARER.length).trim();
+  if (bearer === "") return { kind: "none" };
+  if (config.adminTokens.some((token) => equalSecret(token, bearer))) return { kind: "admin" };
+  const token = readToken(bearer, config.tokenKeys);
+  if (token?.kind !== "workspace") return { kind: "invalid" };
+  return { kind: "workspace", id: token.id, digest: digestOf(bearer) };
+}
+
+/** Puts the credential on the context; bad ones are limited by address before any object is touched. */
+export const caller = createMiddleware<AppEnv>(async (c, next) => {
+  const credential = readCredential(c.req.header("Authorization"), c.var.config);
+  c.set("credential", credential);
+  if (credential.kind === "invalid" && !(await withinBadCredentialLimit(c))) {
+    throw new Refusal("request.rate_limited", { details: { retry_after: 60 }, retryAfter: 60 });
+  }
+  await next();
+});
+
+async function withinBadCredentialLimit(c: AppContext): Promise<boolean> {
+  const limiter = c.env.BAD_CREDENTIALS;
+  if (!limiter || c.var.config.devMode) return true;
+  return (await limiter.limit({ key: addressKey(c.req.header("CF-Connecting-IP") ?? "unknown") })).success;
+}
+
+/** One key for an IPv4 address, one for an IPv6 /64: the least that one party surely shares. */
+export function addressKey(address: string): string {
+  if (!address.includes(":")) return address;
+  const [head = "", tail] = address.split("::");
+  const left = head === "" ? [] : head.split(":");
+  const right = tail === undefined || tail === "" ? [] : tail.split(":");
+  const missing = tail === undefined ? 0 : Math.max(0, 8 - left.length - right.length);
+  return [...left, ...Array<string>(missing).fill("0"), ...right].slice(0, 4).join(":");
+}
+
+/** The `:id` of the path in its one spelling. */
+export function workspaceIdParam(c: AppContext): WorkspaceId {
+  const id = canonicalWorkspaceId(c.req.param("id") ?? "");
+  if (id === null) throw new Refusal("workspace.invalid_id");
+  return id;
+}
+
+/** WorkspaceAuth: the workspace's own token, an operator, or in open dev mode nobody in particular. */
+export function workspaceAccess(c: AppContext, id: string): Access {
+  const { credential, config } = c.var;
+  switch (credential.kind) {
+    case "admin":
+      return { kind: "admin" };
+    case "workspace":
+      if (credential.id !== id) throw new Refusal("auth.invalid_token");
+      return { kind: "token", digest: credential.digest };
+    case "invalid":
+      throw new Refusal("auth.invalid_token");
+    case "none":
+      if (config.devMode) return { kind: "canvas" };
+      throw new Refusal("auth.missing_token");
+  }
+}
+
+/** AdminAuth: an operator, or in open dev mode a call without any bearer. */
+export function requireAdmin(c: AppContext): void {
+  const { credential, config } = c.var;
+  if (credential.kind === "admin") return;
+  if (credential.kind !== "none") throw new Refusal("auth.invalid_admin_token");
+  if (!config.devMode) throw new Refusal("auth.admin_required");
+}
+
+/** The middleware form of `requireAdmin`. */
+export const adminOnly = createMiddleware<AppEnv>(async (c, next) => {
+  requireAdmin(c);
+  await next();
+});

@@ -1,0 +1,121 @@
+import { createMiddleware } from "hono/factory";
+import { configOf } from "../config.ts";
+import type { AppContext, AppEnv } from "./context.ts";
+
+const ALLOW_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
+const ALLOW_HEADERS =
+  "Origin, Content-Type, X-Workspace-ID, Authorization, X-Molecule-Org-Id, X-Molecule-Org-Slug, X-Confirm-Name, Prefer";
+const EXPOSE_HEADERS = "X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After";
+const API_PREFIX =
+  /^\/(workspaces|registry|health|admin|metrics|settings|bundles|org|orgs|templates|plugins|webhooks|channels|ws|events|approvals)(\/|$)/;
+
+const SECURITY_HEADERS = [
+  ["X-Content-Type-Options", "nosniff"],
+  ["X-Frame-Options", "DENY"],
+  ["Strict-Transport-Security", "max-age=31536000; includeSubDomains"],
+  ["Referrer-Policy", "strict-origin-when-cross-origin"],
+  ["Permissions-Policy", "camera=(), microphone=(), geolocation=()"],
+] as const;
+const CSP_API = "default-src 'self'";
+const CSP_PAGE =
+  "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' ws: wss:; font-src 'self' data:";
+
+/** Paths that TenantGuard lets pass: probes, and what an agent calls before it knows anything. */
+const GUARD_ALLOWED = new Set(["/health", "/buildinfo", "/metrics", "/registry/register", "/registry/heartbeat"]);
+
+/** Configuration and request id, and the headers that every answer carries, errors included. */
+export const edge = createMiddleware<AppEnv>(async (c, next) => {
+  c.set("config", configOf(c.env));
+  c.set("requestId", crypto.randomUUID());
+  c.set("rate", null);
+  await next();
+  if (c.res.status === 101) return;
+  const { headers } = c.res;
+  for (const [name, value] of SECURITY_HEADERS) headers.set(name, value);
+  headers.set("Content-Security-Policy", API_PREFIX.test(c.req.path) ? CSP_API : CSP_PAGE);
+  headers.set("X-Request-Id", c.var.requestId);
+  rateHeaders(c, headers);
+});
+
+/**
+ * CORS by `CORS_ORIGINS` and the platform's own origin, with credentials, on errors too. A browser's call from any
+ * other origin is refused with an empty 403, so that no page can drive an open local platform; agents send whatever
+ * Origin they like and are let through.
+ */
+export const cors = createMiddleware<AppEnv>(async (c, next) => {
+  const origin = c.req.header("Origin");
+  if (origin === undefined) return next();
+  const allowed = c.var.config.corsOrigins.has(origin);
+  const preflight = c.req.method === "OPTIONS" && c.req.header("Access-Control-Request-Method") !== undefined;
+  if (!allowed && !isOwnOrigin(c, origin)) {
+    if (preflight || isBrowser(c)) return new Response(null, { status: 403 });
+    return next();
+  }
+  if (preflight) return new Response(null, { status: 204, headers: { ...corsHeaders(origin), ...PREFLIGHT_HEADERS } });
+  await next();
+  if (c.res.status === 101) return;
+  for (const [name, value] of Object.entries(corsHeaders(origin))) c.res.headers.set(name, value);
+});
+
+/** Sec-Fetch-Site is set by every browser and cannot be set by a page. */
+function isBrowser(c: AppContext): boolean {
+  const site = c.req.header("Sec-Fetch-Site");
+  return site !== undefined && site !== "none" && site !== "same-origin";
+}
+
+/** Origin equal to the scheme and host of the request, as agents send it; a trailing slash is forgiven. */
+export function isOwnOrigin(c: AppContext, origin: string): boolean {
+  const { external, host } = { external: c.var.config.externalPlatformUrl, host: c.req.header("Host") ?? "" };
+  const bare = origin.replace(/\/$/, "");
+  return (
+    bare === `https://${host}` ||
+    bare === `http://${host}` ||
+    bare === new URL(c.req.url).origin ||
+    (external !== "" && bare === external)
+  );
+}
+
+function corsHeaders(origin: string): Record<string, string> {
+  return {
+    "Access-Control-Allow-Origin": origin,
+    "Access-Control-Allow-Credentials": "true",
+    "Access-Control-Expose-Headers": EXPOSE_HEADERS,
+    Vary: "Origin",
+  };
+}
+
+const PREFLIGHT_HEADERS = {
+  "Access-Control-Allow-Methods": ALLOW_METHODS,
+  "Access-Control-Allow-Headers": ALLOW_HEADERS,
+  "Access-Control-Max-Age": "600",
+};
+
+/**
+ * With `MOLECULE_ORG_ID`, who does not show that it belongs here gets a 404 with an empty body. Showing is: an
+ * allowed path, the organisation header, the own origin, or a token of valid form. It is routing, not authentication.
+ */
+export const tenantGuard = createMiddleware<AppEnv>(async (c, next) => {
+  const { organisationId } = c.var.config;
+  if (organisationId === "" || passesGuard(c, organisationId)) return next();
+  return new Response(null, { status: 404 });
+});
+
+function passesGuard(c: AppContext, organisationId: string): boolean {
+  const { path } = c.req;
+  if (GUARD_ALLOWED.has(path) || path.startsWith("/cp/")) return true;
+  if (c.req.header("X-Molecule-Org-Id") === organisationId) return true;
+  if ((c.req.header("Fly-Replay-Src") ?? "").split(";").includes(`state=${organisationId}`)) return true;
+  const origin = c.req.header("Origin");
+  if (origin !== undefined && isOwnOrigin(c, origin)) return true;
+  const { kind } = c.var.credential;
+  return kind === "workspace" || kind === "admin";
+}
+
+function rateHeaders(c: AppContext, headers: Headers): void {
+  if (c.var.config.devMode) headers.set("X-RateLimit-Limit", "unlimited");
+  const { rate } = c.var;
+  if (!rate) return;
+  headers.set("X-RateLimit-Limit", String(rate.limit));
+  headers.set("X-RateLimit-Remaining", String(rate.remaining));
+  headers.set("X-RateLimit-Reset", String(rate.reset));
+}

@@ -1,0 +1,78 @@
+import type { Access } from "../domain/access.ts";
+import type { ActivityQuery } from "../domain/activity-query.ts";
+import { unwrap } from "../domain/refusal.ts";
+import type { Reply } from "../durable-objects/shared/reply.ts";
+import type { ActivityPage } from "../durable-objects/workspace/inbox-store.ts";
+import { LISTEN_HEADER, type ListenInput } from "../durable-objects/workspace/listen.ts";
+import type { PollFrame } from "../durable-objects/workspace/listeners.ts";
+import { activityAnswer } from "./activity-answer.ts";
+import { json } from "./answers.ts";
+import { ask, settled } from "./ask.ts";
+import { type AppContext, workspaceOf } from "./context.ts";
+
+/** Polls that one isolate holds; one more is answered at once and asked to come back. */
+const HELD_POLLS_MAX = 1_000;
+/** After a deploy all polls end together; their clients come back spread over this. */
+const RECONNECT_SPREAD_MS = 3_000;
+
+let held = 0;
+
+/**
+ * Holds a poll until a row fits, or until its time is over. The object keeps only a hibernatable socket: while
+ * nothing happens, nobody pays for anybody.
+ */
+export async function holdPoll(c: AppContext, id: string, access: Access, query: ActivityQuery): Promise<Response> {
+  if (held >= HELD_POLLS_MAX) return json([], 200, { "Retry-After": "5" });
+  held += 1;
+  try {
+    const { socket, page } = await listen(c, id, { access, query, stream: false });
+    if (page) return await activityAnswer(c, id, page, query);
+    if (!socket) return json([]);
+    const frame = await firstFrame(socket, query.waitSeconds * 1000, c.req.raw.signal);
+    if (frame === "lost") await scheduler.wait(Math.random() * RECONNECT_SPREAD_MS);
+    if (frame === "lost" || frame === "over") return json([]);
+    if ("page" in frame) return await activityAnswer(c, id, frame.page, query);
+    return await activityAnswer(c, id, await ask(c, workspaceOf(c, id).listActivity({ access, query })), query);
+  } finally {
+    held -= 1;
+  }
+}
+
+/** Hands the client's socket through to the object. */
+export async function openInboxSocket(
+  c: AppContext,
+  id: string,
+  access: Access,
+  query: ActivityQuery,
+): Promise<Response> {
+  const { socket } = await listen(c, id, { access, query, stream: true });
+  return new Response(null, { status: 101, webSocket: socket });
+}
+
+async function listen(
+  c: AppContext,
+  id: string,
+  input: ListenInput,
+): Promise<{ socket: WebSocket | null; page: ActivityPage | null }> {
+  const headers = { Upgrade: "websocket", [LISTEN_HEADER]: JSON.stringify(input) };
+  const response = await settled(workspaceOf(c, id).fetch("http://workspace/listen", { headers }));
+  if (response.webSocket) return { socket: response.webSocket, page: null };
+  const { outcome, rate } = await response.json<Reply<ActivityPage>>();
+  if (rate) c.set("rate", rate);
+  return { socket: null, page: unwrap(outcome) };
+}
+
+/** The page that a row brought; `over` when the time was up; `lost` when the object went away under the socket. */
+function firstFrame(socket: WebSocket, waitMs: number, signal: AbortSignal): Promise<PollFrame | "over" | "lost"> {
+  const { promise, resolve } = Promise.withResolvers<PollFrame | "over" | "lost">();
+  const timer = setTimeout(() => resolve("over"), waitMs);
+  socket.addEventListener("message", ({ data }) => resolve(JSON.parse(String(data)) as PollFrame));
+  socket.addEventListener("close", ({ code }) => resolve(code === 1000 ? "over" : "lost"));
+  socket.addEventListener("error", () => resolve("lost"));
+  signal.addEventListener("abort", () => resolve("over"));
+  socket.accept();
+  return promise.finally(() => {
+    clearTimeout(timer);
+    socket.close(1000, "done");
+  });
+}

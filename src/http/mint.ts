@@ -1,0 +1,17 @@
+import { digestOf, mintToken, readToken, TOKEN_RANDOM_BYTES } from "../domain/credential.ts";
+import { Refusal } from "../domain/refusal.ts";
+import type { MintedToken } from "../durable-objects/workspace/token-store.ts";
+import type { AppContext } from "./context.ts";
+
+/** A new token of a workspace: the plain text for the one answer that shows it, the digest for its object. */
+export function mint(c: AppContext, workspaceId: string): { token: string; minted: MintedToken } {
+  const [key] = c.var.config.tokenKeys;
+  if (key === undefined) throw new Refusal("token.key_missing");
+  const token = mintToken("mol_", workspaceId, crypto.getRandomValues(new Uint8Array(TOKEN_RANDOM_BYTES)), key);
+  return { token, minted: { digest: digestOf(token), prefix: readToken(token, [key])?.prefix ?? "" } };
+}
+
+/** 43 characters for the direction from the platform to the agent. */
+export function mintInboundSecret(): string {
+  return Buffer.from(crypto.getRandomValues(new Uint8Array(TOKEN_RANDOM_BYTES))).toString("base64url");
+}

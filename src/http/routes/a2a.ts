@@ -1,0 +1,50 @@
+import { Hono } from "hono";
+import { type Envelope, normaliseEnvelope } from "../../domain/a2a-envelope.ts";
+import { digestOf } from "../../domain/credential.ts";
+import { Refusal } from "../../domain/refusal.ts";
+import type { IncomingMessage } from "../../durable-objects/workspace/messages.ts";
+import { blobStoreOf } from "../../storage/blob-store.ts";
+import { isLargeBody, storeLargeBody } from "../../storage/large-body.ts";
+import { ask } from "../ask.ts";
+import { bodyText } from "../body.ts";
+import { workspaceIdParam } from "../caller.ts";
+import { type AppContext, type AppEnv, workspaceOf } from "../context.ts";
+import { senderOf } from "../sender.ts";
+
+/** Messages to a workspace. Whoever polls finds them in the inbox; whoever has a URL is called. */
+export const a2aRoutes = new Hono<AppEnv>().post("/a2a", async (c) => {
+  const id = workspaceIdParam(c);
+  const text = await bodyText(c);
+  const caller = await senderOf(c);
+  const target = workspaceOf(c, id);
+  const envelope = readEnvelope(text);
+  if (envelope instanceof Refusal) {
+    // Whoever may not talk to the target is told that first, whatever the message looks like.
+    await ask(c, target.receive({ caller, message: null }));
+    throw envelope;
+  }
+  const received = await ask(c, target.receive({ caller, message: await incoming(c, id, envelope) }));
+  if (received.mode === "push") throw new Refusal("internal");
+  const queued = { status: "queued", delivery_mode: "poll", method: envelope.method, activity_id: received.activityId };
+  return new Response(JSON.stringify(queued), { headers: { "Content-Type": "application/json" } });
+});
+
+function readEnvelope(text: string): Envelope | Refusal {
+  try {
+    return normaliseEnvelope(text, () => crypto.randomUUID());
+  } catch (error) {
+    if (error instanceof Refusal) return error;
+    throw error;
+  }
+}
+
+/** The message as the object stores it; a body too large for a row goes to R2 first. */
+async function incoming(c: AppContext, id: string, envelope: Envelope): Promise<IncomingMessage> {
+  const { text, method, messageId, messageDigestSource } = envelope;
+  const message = { method, messageId, digest: digestOf(messageDigestSource) };
+  const blobs = blobStoreOf(c.env);
+  const bytes = blobs ? new TextEncoder().encode(text) : null;
+  if (!blobs || !bytes || !isLargeBody(bytes)) return { ...message, body: text, bodyKey: null };
+  const { key } = await storeLargeBody(blobs, id, bytes);
+  return { ...message, body: null, bodyKey: key };
+}

@@ -1,0 +1,93 @@
+import { Hono } from "hono";
+import { openDatabase } from "../../ledgers/database.ts";
+import { json } from "../answers.ts";
+import { settled } from "../ask.ts";
+import { type AppContext, type AppEnv, directoryOf } from "../context.ts";
+
+/** Longer than this, and a dependency counts as away. */
+const PROBE_TIMEOUT_MS = 3_000;
+
+interface Finding {
+  readonly ok: boolean;
+  readonly detail?: string;
+}
+
+/** What load balancers, operators and clients ask before anything else. */
+export const probeRoutes = new Hono<AppEnv>()
+  .get("/health", () => json({ status: "ok" }))
+  .get("/buildinfo", (c) => json({ git_sha: c.var.config.gitSha }))
+  .get("/uploads/limits", (c) => {
+    const { UPLOAD_FILE_BYTES, UPLOAD_REQUEST_BYTES, UPLOAD_FILES } = c.var.config;
+    return json({
+      per_file_bytes: UPLOAD_FILE_BYTES,
+      per_request_bytes: UPLOAD_REQUEST_BYTES,
+      max_attachments_per_message: UPLOAD_FILES,
+    });
+  })
+  .get("/readyz", async (c) => {
+    const [directory, database, blobs] = await Promise.all([probeDirectory(c), probeDatabase(c), probeBlobs(c)]);
+    const ready = directory.ok && blobs.ok;
+    return json(
+      {
+        status: ready ? (database.ok ? "ready" : "degraded") : "unavailable",
+        dependencies: { directory: withoutGauges(directory), database, blobs },
+        findings: c.var.config.findings,
+        ...("gauges" in directory ? directory.gauges : {}),
+      },
+      ready ? 200 : 503,
+    );
+  });
+
+async function probeDirectory(c: AppContext): Promise<Finding & { gauges?: Record<string, unknown> }> {
+  try {
+    const { workspaces, setAside, flushLag, unflushedSince, blockedReason } = await bounded(
+      settled(directoryOf(c).gauges()),
+    );
+    const since = unflushedSince === null ? null : new Date(unflushedSince).toISOString();
+    return {
+      ok: true,
+      gauges: {
+        workspaces,
+        set_aside: setAside,
+        flush: { directory_lag: flushLag, failing_since: since, blocked_reason: blockedReason },
+      },
+    };
+  } catch {
+    return { ok: false, detail: "the directory object does not answer" };
+  }
+}
+
+async function probeDatabase(c: AppContext): Promise<Finding> {
+  if (c.var.config.databaseUrl === "") return { ok: false, detail: "DATABASE_URL is not set" };
+  try {
+    const [identity] = await openDatabase(c.env, PROBE_TIMEOUT_MS).query(
+      "SELECT deployment_id FROM ledger_identity",
+      [],
+    );
+    const owner = identity?.deployment_id ?? null;
+    if (owner !== null && owner !== c.var.config.deploymentId) {
+      return { ok: false, detail: "the database belongs to another deployment: nothing is flushed" };
+    }
+    return { ok: true };
+  } catch (error) {
+    const behind = error instanceof Error && "schemaBehind" in error && error.schemaBehind === true;
+    return {
+      ok: false,
+      detail: behind ? "migrations are missing: run npm run db:migrate" : "the database does not answer",
+    };
+  }
+}
+
+async function probeBlobs(c: AppContext): Promise<Finding> {
+  if (!c.env.BLOBS) return { ok: true, detail: "no bucket is bound: chat uploads answer 422" };
+  return { ok: true };
+}
+
+function withoutGauges({ ok, detail }: Finding): Finding {
+  return detail === undefined ? { ok } : { ok, detail };
+}
+
+function bounded<T>(work: Promise<T>): Promise<T> {
+  const late = scheduler.wait(PROBE_TIMEOUT_MS).then(() => Promise.reject(new Error("probe timed out")));
+  return Promise.race([work, late]);
+}

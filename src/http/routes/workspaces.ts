@@ -1,0 +1,86 @@
+import { Hono } from "hono";
+import type { z } from "zod";
+import { pushUrlPolicy } from "../../config.ts";
+import { connectionPayload } from "../../connections/payload.ts";
+import { Refusal } from "../../domain/refusal.ts";
+import { checkPushUrl } from "../../domain/url-guard.ts";
+import { CREATE_WORKSPACE, checkCreation } from "../../domain/workspace-creation.ts";
+import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
+import { json, jsonText } from "../answers.ts";
+import { ask, settled } from "../ask.ts";
+import { jsonBody } from "../body.ts";
+import { adminOnly, workspaceIdParam } from "../caller.ts";
+import { type AppContext, type AppEnv, directoryOf } from "../context.ts";
+import { mint, mintInboundSecret } from "../mint.ts";
+import { platformUrl } from "../platform-url.ts";
+
+/** The tier of a workspace that nobody gave one, where no control plane runs machines. */
+const DEFAULT_TIER = 3;
+
+/** Workspaces: created, listed, looked at. */
+export const workspaceRoutes = new Hono<AppEnv>()
+  .post("/", adminOnly, async (c) => {
+    const body = await jsonBody(c, CREATE_WORKSPACE, "workspace.invalid_payload");
+    checkCreation(body);
+    if (body.external !== true && body.runtime !== "external") throw new Refusal("workspace.no_backend");
+    return createExternal(c, body);
+  })
+  .get("/", adminOnly, async (c) => jsonText(await settled(directoryOf(c).list())))
+  .get("/:id", async (c) => {
+    const includeRemoved = c.req.query("include_removed") === "true";
+    return jsonText(await ask(c, directoryOf(c).view({ id: workspaceIdParam(c), includeRemoved })));
+  });
+
+/** An external workspace waits for its agent, with its token shown once; one with a URL is online already. */
+async function createExternal(c: AppContext, body: z.output<typeof CREATE_WORKSPACE>): Promise<Response> {
+  const id = crypto.randomUUID();
+  const url = body.url || null;
+  const parentId = body.parent_id ?? null;
+  if (parentId !== null && canonicalWorkspaceId(parentId) === null) throw new Refusal("workspace.invalid_parent");
+  if (url !== null) {
+    const check = checkPushUrl(url, pushUrlPolicy(c.var.config));
+    if (!check.ok) throw check.refusal;
+  }
+  const status = url === null ? "awaiting_agent" : "online";
+  const { token, minted } = mint(c, id);
+  const tier = body.tier ?? DEFAULT_TIER;
+  const named = JSON.stringify({ name: body.name, external: true });
+  const created = await ask(
+    c,
+    directoryOf(c).create({
+      id,
+      name: body.name,
+      role: body.role || null,
+      tier,
+      runtime: "external",
+      parentId,
+      workspaceDir: body.workspace_dir || null,
+      x: body.canvas?.x ?? 0,
+      y: body.canvas?.y ?? 0,
+      maxConcurrentTasks: Math.max(1, body.max_concurrent_tasks ?? 1),
+      budgetLimit: body.budget_limit == null ? null : Math.round(body.budget_limit),
+      deliveryMode: body.delivery_mode === "push" || body.delivery_mode === "poll" ? body.delivery_mode : null,
+      url,
+      agentCard: null,
+      status,
+      token: url === null ? { ...minted, registration: null } : null,
+      events: [
+        { event: "WORKSPACE_PROVISIONING", payload: JSON.stringify({ name: body.name, tier, runtime: "external" }) },
+        { event: url === null ? "WORKSPACE_AWAITING_AGENT" : "WORKSPACE_ONLINE", payload: named },
+      ],
+      inboundSecret: mintInboundSecret(),
+      suffixTakenName: true,
+    }),
+  );
+  return json(
+    {
+      id,
+      ...(created.name === body.name ? {} : { name: created.name }),
+      external: true,
+      status,
+      ...(created.confirmed ? {} : { pending: true }),
+      ...(url === null ? { connection: connectionPayload({ id, platformUrl: platformUrl(c), token }) } : {}),
+    },
+    201,
+  );
+}
