@@ -96,7 +96,9 @@ class Pools {
     if (known) return known;
     if (new URL(connectionString).host !== this.#host) throw new Error(`this endpoint serves ${this.#host} only`);
     const pool = new pg.Pool({ connectionString, max: POOL_CONNECTIONS_MAX, application_name: "neon-endpoint" });
-    pool.on("error", () => {}); // an idle connection that the server ended; the next query opens another
+    // A connection that the server ends, idle or in use: its query fails by itself, and the next one opens another.
+    pool.on("error", () => {});
+    pool.on("connect", (client) => client.on("error", () => {}));
     this.#pools.set(connectionString, pool);
     return pool;
   }
@@ -117,7 +119,8 @@ async function execute(pool: Pool, body: SqlRequest, begin: string): Promise<obj
     await client.query("COMMIT");
     return { results };
   } catch (error) {
-    if ("queries" in body) {
+    broken = !(error instanceof pg.DatabaseError) || error.severity === "FATAL";
+    if ("queries" in body && !broken) {
       await client.query("ROLLBACK").catch(() => {
         broken = true;
       });

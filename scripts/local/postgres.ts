@@ -65,7 +65,13 @@ async function run(
   const server = spawn(
     path.join(native, "bin", "postgres"),
     ["-D", dataDir, "-p", String(port), ...settings.flatMap((setting) => ["-c", setting])],
-    { ...user, env: { ...process.env, LC_ALL: "C" }, cwd: os.tmpdir(), stdio: ["ignore", "ignore", "pipe"] },
+    {
+      ...user,
+      env: { ...process.env, LC_ALL: "C" },
+      cwd: os.tmpdir(),
+      stdio: ["ignore", "ignore", "pipe"],
+      detached: true, // a Ctrl-C in the terminal is for us: we end the server after everything that writes to it
+    },
   );
   const exited = new Promise<void>((resolve) => server.once("exit", () => resolve()));
   const endWithUs = () => server.kill("SIGQUIT");
