@@ -180,8 +180,7 @@ export class MultipartParser {
     this.#tail = null;
     this.#place = "content";
     this.#takeMatched();
-    if (tail === CR) this.#matched = 1;
-    else if (tail !== null) this.#take(Uint8Array.of(tail));
+    if (tail !== null) this.#take(Uint8Array.of(tail));
     return at;
   }
 

@@ -19,8 +19,8 @@ export interface UploadDeps {
   renewIntent(uploadId: string): Promise<void>;
   /** Stages all files with their inbox rows in one turn, or none; only while the intent is open. */
   commit(uploadId: string, files: readonly UploadFileFacts[], key: string): Promise<void>;
-  /** Ends the intent for good, so that no commit can follow; false when the upload is committed already. */
-  abandon(uploadId: string): Promise<boolean>;
+  /** Ends the intent for good, open or not, so that no commit can follow; or says that one went before. */
+  abandon(uploadId: string): Promise<"abandoned" | "committed">;
   readonly blobs: BlobStore;
   readonly limits: UploadLimits;
   /** Milliseconds since the epoch. */
@@ -178,7 +178,7 @@ async function stored(operation: Promise<void>): Promise<void> {
 /** Ends an upload that failed and deletes its bytes; false when it turns out to be committed. */
 async function undo(upload: Upload, deps: UploadDeps): Promise<boolean> {
   try {
-    if (!(await deps.abandon(upload.uploadId))) return false;
+    if ((await deps.abandon(upload.uploadId)) === "committed") return false;
     await deps.blobs.delete([upload.key]);
     log.info("upload.abandoned", named(upload));
   } catch (error) {

@@ -41,7 +41,8 @@ export function recordingDeps(changed: Partial<UploadDeps> = {}): RecordingDeps 
     },
     async abandon(uploadId) {
       calls.push("abandon");
-      return openIntents.delete(uploadId);
+      openIntents.delete(uploadId);
+      return committed.some(({ key }) => key.endsWith(uploadId)) ? "committed" : "abandoned";
     },
     blobs: new R2BlobStore(aBucket(bucketCalls)),
     limits: DEFAULT_UPLOAD_LIMITS,
