@@ -86,6 +86,7 @@ CREATE TABLE pending_uploads (
   fetched_at timestamptz,
   acked_at timestamptz,
   expires_at timestamptz,
+  swept_at timestamptz,
   version bigint NOT NULL
 );
 CREATE INDEX pending_uploads_expiry ON pending_uploads (expires_at) WHERE state IN ('staged', 'fetched');

@@ -134,6 +134,21 @@ export const REFUSALS = {
     hint: "Send acked_seq, the seq of the last row handled, or id, its id.",
   },
   "activity.ack_negative": { status: 400, error: "acked_seq must be >= 0", hint: "A seq is never negative." },
+  "workspace.purge_unsupported": {
+    status: 501,
+    error: "purge is not available on this deployment",
+    hint: "Remove the workspace without purge; its history stays in the ledger.",
+  },
+  "admin.unknown_filter": {
+    status: 400,
+    error: "unknown status filter",
+    hint: "Use one of the words in allowed, or leave the filter out.",
+  },
+  "admin.invalid_limit": {
+    status: 400,
+    error: "limit must be 1..1000",
+    hint: "Page on with next_cursor instead of a larger limit.",
+  },
   "auth.missing_token": {
     status: 401,
     error: "missing workspace auth token",

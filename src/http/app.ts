@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import { Refusal } from "../domain/refusal.ts";
+import { LedgerFailure } from "../ledgers/failure.ts";
 import { log } from "../log.ts";
 import { refusalResponse } from "./answers.ts";
 import { caller } from "./caller.ts";
@@ -7,7 +8,9 @@ import type { AppEnv } from "./context.ts";
 import { cors, edge, tenantGuard } from "./edge.ts";
 import { a2aRoutes } from "./routes/a2a.ts";
 import { activityRoutes } from "./routes/activity.ts";
+import { adminUploadRoutes } from "./routes/admin-uploads.ts";
 import { localRoutes } from "./routes/local.ts";
+import { metricsRoutes } from "./routes/metrics.ts";
 import { probeRoutes } from "./routes/probes.ts";
 import { registryRoutes } from "./routes/registry.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
@@ -21,7 +24,9 @@ export const app = new Hono<AppEnv>({ strict: false })
   .use(caller)
   .use(tenantGuard)
   .route("/", probeRoutes)
+  .route("/", metricsRoutes)
   .route("/", localRoutes)
+  .route("/admin/pending-uploads", adminUploadRoutes)
   .route("/registry", registryRoutes)
   .route("/workspaces", workspaceRoutes)
   .route("/workspaces/:id", activityRoutes)
@@ -31,6 +36,8 @@ export const app = new Hono<AppEnv>({ strict: false })
   .notFound((c) => refusalResponse(c, new Refusal("route.unknown")))
   .onError((error, c) => {
     if (error instanceof Refusal) return refusalResponse(c, error);
+    if (error instanceof LedgerFailure)
+      return refusalResponse(c, new Refusal("platform_unavailable", { retryAfter: 5 }));
     log.error("request.crashed", {
       request_id: c.var.requestId,
       method: c.req.method,

@@ -97,6 +97,8 @@ export const pendingUploads = pgTable("pending_uploads", {
   fetched_at: moment(),
   acked_at: moment(),
   expires_at: moment(),
+  /** When the bytes were deleted. */
+  swept_at: moment(),
   version: count().notNull(),
 });
 

@@ -34,6 +34,17 @@ export interface Created {
   readonly confirmed: boolean;
 }
 
+/** How a removal ended; `cascade` counts the descendants that went along. */
+export type Removed =
+  | { readonly kind: "removed"; readonly cascade: number }
+  | { readonly kind: "unconfirmed"; readonly children: readonly { id: string; name: string }[] };
+
+/** What a removed workspace's object is told; `cascade` for the one that was asked for. */
+export interface Removal {
+  readonly removedAt: number;
+  readonly cascade: number | null;
+}
+
 /** What operators watch of all objects together. Times in ms since 1970. */
 export interface Gauges {
   readonly workspaces: number;
@@ -87,6 +98,40 @@ export class Directory extends DurableObject<Env> {
       this.#afterCommit(now);
       const confirmed = await Promise.race([told, scheduler.wait(CONFIRMATION_WAIT_MS).then(() => false)]);
       return { id, name, confirmed };
+    });
+  }
+
+  /**
+   * Marks a workspace and all its descendants removed and tells their objects. One with live children wants
+   * `confirmed`; an unknown or removed one is removed already.
+   */
+  remove(input: { id: string; confirmed: boolean }): Promise<Reply<Removed>> {
+    return reply(async () => {
+      const now = Date.now();
+      const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
+      if (!node || node.removed_at !== null) return { kind: "removed", cascade: 0 };
+      this.#open();
+      const descendants = this.#nodes.descendants(input.id);
+      const children = descendants.filter((child) => child.parent_id === input.id);
+      if (children.length > 0 && !input.confirmed) {
+        return { kind: "unconfirmed", children: children.map(({ id, name }) => ({ id, name })) };
+      }
+      const effects = this.ctx.storage.transactionSync(() =>
+        [node, ...descendants].map(({ id }) => {
+          this.#nodes.remove(id, now);
+          return this.#effects.add(
+            id,
+            "removed",
+            { removedAt: now, cascade: id === input.id ? descendants.length : null },
+            now,
+          );
+        }),
+      );
+      log.info("directory.removed", { workspace_id: input.id, cascade: descendants.length });
+      const told = Promise.all(effects.map((effect) => this.#effects.tell(effect, now)));
+      this.#afterCommit(now);
+      await Promise.race([told, scheduler.wait(CONFIRMATION_WAIT_MS)]);
+      return { kind: "removed", cascade: descendants.length };
     });
   }
 
@@ -253,8 +298,10 @@ export class Directory extends DurableObject<Env> {
   }
 
   async #deliver(effect: Effect): Promise<Delivery> {
-    if (effect.kind !== "created") throw new Error(`unknown effect ${effect.kind}`);
-    await workspaceStub(this.env, effect.receiver).created(JSON.parse(effect.payload) as WorkspaceSeed);
+    const workspace = workspaceStub(this.env, effect.receiver);
+    if (effect.kind === "created") await workspace.created(JSON.parse(effect.payload) as WorkspaceSeed);
+    else if (effect.kind === "removed") await workspace.removed(JSON.parse(effect.payload) as Removal);
+    else throw new Error(`unknown effect ${effect.kind}`);
     return "told";
   }
 

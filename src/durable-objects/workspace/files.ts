@@ -1,4 +1,3 @@
-import { sanitiseFilename } from "../../domain/filename.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { looksLikeRowId } from "../../domain/row-id.ts";
 import { pendingUri, readableBy, type UploadFile } from "../../domain/upload.ts";
@@ -42,6 +41,8 @@ export class Files implements Clock {
   /** Opens the intent of an upload; poll workspaces only, the push branch is the Worker's. */
   open(uploadId: string, now: number): { mode: "poll" | "push" } {
     const { uploads, profile } = this.#core;
+    const { removedAt, workspaceId } = profile.get();
+    if (removedAt !== null) throw new Refusal("workspace.removed", { details: { id: workspaceId } });
     const mode = deliveryModeOf(profile.get());
     if (mode === "poll") uploads.open(uploadId, now);
     return { mode };
@@ -51,14 +52,23 @@ export class Files implements Clock {
     return this.#core.uploads.renew(uploadId, now);
   }
 
-  abandon(uploadId: string, now: number): void {
-    this.#core.uploads.abandon(uploadId, now);
+  /**
+   * Ends an intent for good; `failed` when our storage was to blame, which operators count. The files when it turns
+   * out to be committed: the answer to that commit was lost.
+   */
+  abandon(uploadId: string, failed: boolean, now: number): StagedFile[] | null {
+    const { uploads, profile } = this.#core;
+    const committed = uploads.committed(uploadId);
+    if (committed.length > 0) return committed.map((file) => this.#told(file));
+    uploads.abandon(uploadId, now);
+    if (failed) profile.count("upload_error");
+    return null;
   }
 
   /** Stages all files of an upload with one inbox row each, or none: null when the intent is no longer open. */
   commit(uploadId: string, files: readonly ReceivedFile[], now: number): StagedFile[] | null {
     const { uploads, inbox, profile } = this.#core;
-    const upload = uploads.store(uploadId, now);
+    const upload = profile.get().removedAt === null ? uploads.store(uploadId, now) : null;
     if (upload === null) return null;
     const { workspaceId } = profile.get();
     return files.map((received) => {
@@ -77,9 +87,9 @@ export class Files implements Clock {
         },
         now * 1000,
       );
-      uploads.stage(seq, upload, activitySeq, { ...received, fileId, uploadId }, now);
-      log.info("upload.staged", { workspace_id: workspaceId, file_id: fileId, size, name });
-      return { uri, name, mimeType, size };
+      const file = uploads.stage(seq, upload, activitySeq, { ...received, fileId, uploadId }, now);
+      this.#log("upload.staged", file);
+      return this.#told(file);
     });
   }
 
@@ -108,22 +118,29 @@ export class Files implements Clock {
   }
 
   dueAt(): number | null {
-    return this.#core.uploads.dueAt(this.#core.flush.flushedThrough);
+    return this.#core.uploads.dueAt();
   }
 
   /** Expires files and intents, then deletes bytes that nobody may read any more. */
   async run(now: number): Promise<void> {
-    const { uploads, flush } = this.#core;
+    const { uploads, flush, profile } = this.#core;
     uploads.expireIntents(now);
     this.#expire(now);
-    const deletable = this.#blobs ? uploads.deletable(now, flush.flushedThrough) : [];
+    uploads.forgetSwept(now, flush.flushedThrough);
+    const deletable = uploads.deletable(now);
     if (this.#blobs && deletable.length > 0) {
-      await this.#blobs.delete(deletable.map(({ key }) => key));
-      for (const { upload } of deletable) uploads.forgetUpload(upload);
-      log.info("upload.bytes_deleted", {
-        workspace_id: this.#core.profile.get().workspaceId,
-        uploads: deletable.length,
-      });
+      try {
+        await this.#blobs.delete(deletable.map(({ key }) => key));
+        for (const { upload } of deletable) uploads.swept(upload, now);
+        log.info("upload.swept", { workspace_id: profile.get().workspaceId, uploads: deletable.length });
+      } catch (error) {
+        profile.count("upload_sweep_error");
+        log.error("upload.sweep_failed", {
+          workspace_id: profile.get().workspaceId,
+          reason: String(error).slice(0, 120),
+        });
+      }
+      profile.commit();
     }
     uploads.reconsider();
   }
@@ -131,7 +148,7 @@ export class Files implements Clock {
   /** Ends what is due and tells the sender of a file that nobody ever fetched. */
   #expire(now: number): void {
     const { uploads, inbox, events, profile } = this.#core;
-    const due = uploads.dueAt(this.#core.flush.flushedThrough);
+    const due = uploads.dueAt();
     if (due === null || due > now) return;
     const { workspaceId } = profile.get();
     for (const { stored, unseen } of uploads.expire(now)) {
@@ -157,6 +174,10 @@ export class Files implements Clock {
     }
   }
 
+  #told({ fileId, name, mimeType, length }: UploadFile): StagedFile {
+    return { uri: pendingUri(this.#core.profile.get().workspaceId, fileId), name, mimeType, size: length };
+  }
+
   #require(fileId: string): StoredFile {
     const stored = this.#core.uploads.find(fileId);
     if (stored) return stored;
@@ -171,7 +192,7 @@ export class Files implements Clock {
       workspace_id: workspaceId,
       file_id: file.fileId,
       size: file.length,
-      name: sanitiseFilename(file.name),
+      name: file.name,
     });
   }
 }

@@ -101,7 +101,7 @@ CREATE TABLE events (
 CREATE TABLE uploads (
   upload INTEGER PRIMARY KEY,
   upload_id TEXT NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('open', 'stored', 'dead')),
+  state TEXT NOT NULL CHECK (state IN ('open', 'stored', 'dead', 'swept')),
   renewed_at INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE files (
@@ -120,7 +120,8 @@ CREATE TABLE files (
   fetched_at INTEGER,
   acked_at INTEGER,
   expired_at INTEGER,
-  expires_at INTEGER
+  expires_at INTEGER,
+  swept_at INTEGER
 ) STRICT;
 CREATE INDEX files_changed ON files (version) WHERE version <> seq;
 

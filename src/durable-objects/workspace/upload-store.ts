@@ -34,6 +34,7 @@ interface FileRow extends Record<string, SqlStorageValue> {
   acked_at: number | null;
   expired_at: number | null;
   expires_at: number | null;
+  swept_at: number | null;
   upload_id: string;
 }
 
@@ -47,6 +48,8 @@ export interface StoredFile {
 
 const FILE = "SELECT files.*, uploads.upload_id FROM files JOIN uploads USING (upload)";
 const SLICE = 50;
+/** Rows of deleted bytes wait this long for the ledger to have them. */
+const SWEPT_KEPT_MS = 60 * 60_000;
 
 /** Uploads and their files: intents, states and what is due. The bytes are in R2, under the upload's key. */
 export class UploadStore {
@@ -94,6 +97,14 @@ export class UploadStore {
     return upload;
   }
 
+  /** The files of an upload that is committed; none while it is open or after it was given up. */
+  committed(uploadId: string): UploadFile[] {
+    return this.#sql
+      .exec<FileRow>(`${FILE} WHERE uploads.upload_id = ? ORDER BY files.seq`, uploadId)
+      .toArray()
+      .map((row) => this.#stored(row).file);
+  }
+
   /** Gives up an intent; its key is deleted by the caller now and once more a day later. */
   abandon(uploadId: string, now: number): void {
     const upload = this.#openUpload(uploadId, now);
@@ -132,7 +143,7 @@ export class UploadStore {
   find(fileId: string): StoredFile | null {
     const seq = this.#ids().seqOf(fileId);
     if (seq === null) return null;
-    const row = this.#sql.exec<FileRow>(`${FILE} WHERE files.seq = ?`, seq).toArray()[0];
+    const row = this.#sql.exec<FileRow>(`${FILE} WHERE files.seq = ? AND swept_at IS NULL`, seq).toArray()[0];
     return row ? this.#stored(row) : null;
   }
 
@@ -173,30 +184,51 @@ export class UploadStore {
   }
 
   /** Uploads whose bytes may go: the last of their files has ended long enough ago, or a dead intent is a day old. */
-  deletable(now: number, flushedThrough: number): { upload: number; key: string }[] {
+  deletable(now: number): { upload: number; key: string }[] {
     const due: { upload: number; key: string }[] = [];
     const uploads = this.#sql
       .exec<{ upload: number; upload_id: string; state: string; renewed_at: number }>(
-        "SELECT upload, upload_id, state, renewed_at FROM uploads WHERE state <> 'open'",
+        "SELECT upload, upload_id, state, renewed_at FROM uploads WHERE state IN ('dead', 'stored')",
       )
       .toArray();
     for (const { upload, upload_id, state, renewed_at } of uploads) {
       if (due.length === SLICE) break;
-      const at = state === "dead" ? renewed_at + DEAD_INTENT_REPEAT_MS : this.#bytesDueAt(upload, flushedThrough);
+      const at = state === "dead" ? renewed_at + DEAD_INTENT_REPEAT_MS : this.#bytesDueAt(upload);
       if (at !== null && at <= now) due.push({ upload, key: uploadKey(this.#workspaceId(), upload_id) });
     }
     return due;
   }
 
-  /** Forgets an upload whose bytes are gone. */
-  forgetUpload(upload: number): void {
-    this.#sql.exec("DELETE FROM files WHERE upload = ?", upload);
-    this.#sql.exec("DELETE FROM uploads WHERE upload = ?", upload);
+  /** Notes that the bytes of an upload are gone. Its files' rows stay until the ledger knows. */
+  swept(upload: number, now: number): void {
+    const files = this.#sql.exec<{ seq: number }>("SELECT seq FROM files WHERE upload = ?", upload).toArray();
+    for (const { seq } of files) {
+      this.#sql.exec("UPDATE files SET swept_at = ?, version = ? WHERE seq = ?", now, this.#nextVersion(), seq);
+    }
+    if (files.length === 0) this.#sql.exec("DELETE FROM uploads WHERE upload = ?", upload);
+    else this.#sql.exec("UPDATE uploads SET state = 'swept', renewed_at = ? WHERE upload = ?", now, upload);
+  }
+
+  /** Forgets swept uploads that the ledger knows. */
+  forgetSwept(now: number, flushedThrough: number): void {
+    const uploads = this.#sql
+      .exec<{ upload: number }>(
+        `SELECT upload FROM uploads WHERE state = 'swept' AND renewed_at <= ?1
+         AND NOT EXISTS (SELECT 1 FROM files WHERE files.upload = uploads.upload AND version > ?2) LIMIT ?3`,
+        now - SWEPT_KEPT_MS,
+        flushedThrough,
+        SLICE,
+      )
+      .toArray();
+    for (const { upload } of uploads) {
+      this.#sql.exec("DELETE FROM files WHERE upload = ?", upload);
+      this.#sql.exec("DELETE FROM uploads WHERE upload = ?", upload);
+    }
   }
 
   /** When anything here is due, or an earlier time: what is found then says when to look again. */
-  dueAt(flushedThrough: number): number | null {
-    if (this.#due === undefined) this.#due = this.#computeDue(flushedThrough);
+  dueAt(): number | null {
+    if (this.#due === undefined) this.#due = this.#computeDue();
     return this.#due;
   }
 
@@ -226,6 +258,7 @@ export class UploadStore {
           fetched_at: row.fetched_at === null ? null : row.fetched_at * 1000,
           acked_at: row.acked_at === null ? null : row.acked_at * 1000,
           expires_at: (row.expires_at ?? row.expired_at ?? row.staged_at + this.#lifetimes.unackedMs) * 1000,
+          swept_at: row.swept_at === null ? null : row.swept_at * 1000,
           version: row.version,
         };
       },
@@ -272,28 +305,33 @@ export class UploadStore {
     return file;
   }
 
-  #bytesDueAt(upload: number, flushedThrough: number): number | null {
+  #bytesDueAt(upload: number): number | null {
     const rows = this.#sql.exec<FileRow>(`${FILE} WHERE upload = ?`, upload).toArray();
-    if (rows.some((row) => row.version > flushedThrough)) return null;
     return bytesDueAt(
       rows.map((row) => this.#stored(row).file),
       this.#lifetimes,
     );
   }
 
-  #computeDue(flushedThrough: number): number | null {
-    const { intent, dead, file } = this.#sql
-      .exec<{ intent: number | null; dead: number | null; file: number | null }>(
+  #computeDue(): number | null {
+    const { intent, dead, swept, file } = this.#sql
+      .exec<{ intent: number | null; dead: number | null; swept: number | null; file: number | null }>(
         `SELECT (SELECT min(renewed_at) FROM uploads WHERE state = 'open') AS intent,
                 (SELECT min(renewed_at) FROM uploads WHERE state = 'dead') AS dead,
+                (SELECT max(renewed_at) FROM uploads WHERE state = 'swept') AS swept,
                 (SELECT min(expires_at) FROM files) AS file`,
       )
       .one();
     const dues = this.#sql
       .exec<{ upload: number }>("SELECT upload FROM uploads WHERE state = 'stored'")
       .toArray()
-      .map(({ upload }) => this.#bytesDueAt(upload, flushedThrough));
-    dues.push(intent && intent + INTENT_TTL_MS, dead && dead + DEAD_INTENT_REPEAT_MS, file);
+      .map(({ upload }) => this.#bytesDueAt(upload));
+    dues.push(
+      intent && intent + INTENT_TTL_MS,
+      dead && dead + DEAD_INTENT_REPEAT_MS,
+      swept && swept + SWEPT_KEPT_MS,
+      file,
+    );
     const known = dues.filter((due) => due !== null);
     return known.length === 0 ? null : Math.min(...known);
   }

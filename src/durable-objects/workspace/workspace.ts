@@ -11,6 +11,7 @@ import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import { log } from "../../log.ts";
 import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import type { StoredFile } from "../../uploads/serve-upload.ts";
+import type { Removal } from "../directory/directory.ts";
 import { AlarmScheduler } from "../shared/alarm.ts";
 import type { Reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
@@ -97,6 +98,27 @@ export class Workspace extends DurableObject<Env> {
     log.info("workspace.created", { workspace_id: seed.id, runtime: seed.runtime, status: seed.status });
     await this.#afterCommit({ now, once: [] }, false);
     return true;
+  }
+
+  /** Told by the directory: this workspace is no more. Its tokens and sockets end; repeatable. */
+  async removed({ removedAt, cascade }: Removal): Promise<void> {
+    // An object that has not heard of its creation yet must hear of that first.
+    if (this.#schema.state !== "ready") throw new Error("not created yet");
+    const now = Date.now();
+    const { profile, tokens, events } = this.#core;
+    if (profile.get().removedAt !== null) return;
+    this.ctx.storage.transactionSync(() => {
+      tokens.revokeAll(now * 1000);
+      profile.set({ removedAt, status: "removed", currentTask: "", activeTasks: 0 });
+      events.record(
+        "WORKSPACE_REMOVED",
+        JSON.stringify(cascade === null ? {} : { cascade_deleted: cascade }),
+        now * 1000,
+      );
+      profile.commit();
+    });
+    log.info("workspace.removed", { workspace_id: profile.get().workspaceId });
+    await this.#afterCommit({ now, once: [] }, false);
   }
 
   /** Verifies a caller for another object: its identity, once, under its own token. */
@@ -226,11 +248,9 @@ export class Workspace extends DurableObject<Env> {
     return this.#turn(null, ({ now }) => this.#files.commit(input.uploadId, input.files, now));
   }
 
-  abandonUpload(input: { uploadId: string }): Promise<Reply<true>> {
-    return this.#turn(null, ({ now }) => {
-      this.#files.abandon(input.uploadId, now);
-      return true as const;
-    });
+  /** Ends an upload's intent; its files when it is committed already. */
+  abandonUpload(input: { uploadId: string; failed: boolean }): Promise<Reply<StagedFile[] | null>> {
+    return this.#turn(null, ({ now }) => this.#files.abandon(input.uploadId, input.failed, now));
   }
 
   fetchFile(input: { access: Access; fileId: string }): Promise<Reply<StoredFile>> {

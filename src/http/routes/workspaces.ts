@@ -16,6 +16,7 @@ import { platformUrl } from "../platform-url.ts";
 
 /** The tier of a workspace that nobody gave one, where no control plane runs machines. */
 const DEFAULT_TIER = 3;
+const CONFIRM = "This workspace has sub-workspaces. Delete with ?confirm=true to cascade delete.";
 
 /** Workspaces: created, listed, looked at. */
 export const workspaceRoutes = new Hono<AppEnv>()
@@ -29,6 +30,14 @@ export const workspaceRoutes = new Hono<AppEnv>()
   .get("/:id", async (c) => {
     const includeRemoved = c.req.query("include_removed") === "true";
     return jsonText(await ask(c, directoryOf(c).view({ id: workspaceIdParam(c), includeRemoved })));
+  })
+  .delete("/:id", adminOnly, async (c) => {
+    const id = workspaceIdParam(c);
+    if (c.req.query("purge") === "true") throw new Refusal("workspace.purge_unsupported");
+    const removed = await ask(c, directoryOf(c).remove({ id, confirmed: c.req.query("confirm") === "true" }));
+    if (removed.kind === "removed") return json({ status: "removed", cascade_deleted: removed.cascade });
+    const { children } = removed;
+    return json({ status: "confirmation_required", message: CONFIRM, children, children_count: children.length }, 409);
   });
 
 /** An external workspace waits for its agent, with its token shown once; one with a URL is online already. */
