@@ -11,7 +11,10 @@ export interface Blob {
   readonly size: number;
 }
 
-/** A blob being written. Nothing can be read under its key before `close` has resolved, or ever after `abort`. */
+/**
+ * A blob being written. It exists for certain once `close` has resolved, but may from the last announced byte on:
+ * whoever aborts after that has a key to delete.
+ */
 export interface BlobWriter {
   /** Resolves when the bytes have been taken; the caller may then reuse their buffer. More than announced throws. */
   write(bytes: Uint8Array): Promise<void>;

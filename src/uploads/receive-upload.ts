@@ -1,9 +1,9 @@
 import { Refusal } from "../domain/refusal.ts";
-import { INTENT_RENEWAL_MS, pendingUri, type UploadFileFacts, type UploadLimits } from "../domain/upload.ts";
+import { INTENT_RENEWAL_MS, type UploadLimits } from "../domain/upload.ts";
 import { log } from "../log.ts";
 import type { BlobStore, BlobWriter } from "../storage/blob-store.ts";
 import { uploadKey } from "../storage/keys.ts";
-import { boundaryOf, type MultipartContents, MultipartParser } from "./multipart.ts";
+import { boundaryOf, type FilePart, type MultipartContents, MultipartParser } from "./multipart.ts";
 
 /** With the parser's 16 KiB of headers and what describes 64 files, an upload holds less than 64 KiB. */
 export const READ_BYTES = 16 * 1024;
@@ -15,21 +15,33 @@ export const UNSIZED_RETRY_AFTER_S = 5;
 export interface UploadDeps {
   /** Notes durably that bytes are about to come under the upload's key. `declaredBytes` is null when nobody knows. */
   openIntent(uploadId: string, declaredBytes: number | null): Promise<void>;
-  /** Keeps the intent alive; a refusal (dead intent, removed workspace) ends the upload. */
-  renewIntent(uploadId: string): Promise<void>;
-  /** Stages all files with their inbox rows in one turn, or none; only while the intent is open. */
-  commit(uploadId: string, files: readonly UploadFileFacts[], key: string): Promise<void>;
-  /** Ends the intent for good, open or not, so that no commit can follow; or says that one went before. */
-  abandon(uploadId: string): Promise<"abandoned" | "committed">;
+  /** Keeps the intent alive; false when it is no longer open. */
+  renewIntent(uploadId: string): Promise<boolean>;
+  /**
+   * Stages all files with their inbox rows in one turn, or none; null when the intent is not open. It is asked again
+   * when an answer was lost, so an upload that was committed should be answered as before. A refusal or null means
+   * that nothing happened, any other error that nobody knows.
+   */
+  commit(uploadId: string, files: readonly FilePart[], key: string): Promise<readonly UploadedFile[] | null>;
+  /** Ends an open intent for good, so that no commit can follow. */
+  abandon(uploadId: string): Promise<unknown>;
   readonly blobs: BlobStore;
   readonly limits: UploadLimits;
   /** Milliseconds since the epoch. */
   now(): number;
 }
 
+/** What an uploader is told of a file; `size` in bytes. */
+export interface UploadedFile {
+  readonly uri: string;
+  readonly name: string;
+  readonly mimeType: string;
+  readonly size: number;
+}
+
 export interface UploadAnswer {
   /** In the order of the body. */
-  readonly files: readonly { uri: string; name: string; mimeType: string; size: number }[];
+  readonly files: readonly UploadedFile[];
 }
 
 interface Upload {
@@ -74,27 +86,12 @@ function admit(workspaceId: string, { headers, body }: Request, limits: UploadLi
 }
 
 async function receive(upload: Upload, deps: UploadDeps): Promise<UploadAnswer> {
-  const { workspaceId, uploadId, key } = upload;
-  const files: UploadFileFacts[] = [];
-  await deps.openIntent(uploadId, upload.declaredBytes);
-  try {
-    const contents = await store(upload, deps);
-    for (const file of contents.files) files.push({ ...file, fileId: crypto.randomUUID(), uploadId });
-    await deps.commit(uploadId, files, key);
-  } catch (error) {
-    // A commit whose answer was lost has happened all the same.
-    if (await undo(upload, deps)) throw error;
-  }
-  for (const { fileId, length, name } of files)
-    log.info("upload.staged", { workspace_id: workspaceId, upload_id: uploadId, file_id: fileId, size: length, name });
-  return {
-    files: files.map(({ fileId, name, mimeType, length }) => {
-      return { uri: pendingUri(workspaceId, fileId), name, mimeType, size: length };
-    }),
-  };
+  await deps.openIntent(upload.uploadId, upload.declaredBytes);
+  const { files } = await store(upload, deps);
+  return { files: await commit(upload, files, deps) };
 }
 
-/** Streams the body into the blob store while its files are found. Nothing is stored when it throws. */
+/** Streams the body into the blob store while its files are found. Nothing is left when it throws. */
 async function store(upload: Upload, deps: UploadDeps): Promise<MultipartContents> {
   const parser = new MultipartParser(upload.boundary, deps.limits);
   const writer = deps.blobs.open(upload.key, upload.declaredBytes);
@@ -107,7 +104,33 @@ async function store(upload: Upload, deps: UploadDeps): Promise<MultipartContent
     return contents;
   } catch (error) {
     await writer.abort();
+    await undo(upload, deps);
     throw error;
+  }
+}
+
+async function commit(upload: Upload, files: readonly FilePart[], deps: UploadDeps): Promise<readonly UploadedFile[]> {
+  const attempt = async () => {
+    const committed = await deps.commit(upload.uploadId, files, upload.key);
+    if (committed === null) throw new Refusal("upload.storage_failed");
+    return committed;
+  };
+  try {
+    return await attempt();
+  } catch (error) {
+    if (!(error instanceof Refusal)) return askAgain(attempt, error, upload);
+    await undo(upload, deps);
+    throw error;
+  }
+}
+
+/** Nobody knows whether the commit happened, so the bytes stay: with their files, or until the object's intent dies. */
+async function askAgain<T>(attempt: () => Promise<T>, lost: unknown, upload: Upload): Promise<T> {
+  try {
+    return await attempt();
+  } catch {
+    log.warn("upload.outcome_unknown", { ...named(upload), reason: String(lost) });
+    throw lost;
   }
 }
 
@@ -122,7 +145,7 @@ async function pump(upload: Upload, parser: MultipartParser, writer: BlobWriter,
     if (!parser.doomed) await stored(writer.write(chunk));
     if (deps.now() - renewedAt < INTENT_RENEWAL_MS) continue;
     renewedAt = deps.now();
-    await deps.renewIntent(upload.uploadId);
+    if (!(await deps.renewIntent(upload.uploadId))) throw new Refusal("upload.storage_failed");
   }
   return size;
 }
@@ -175,17 +198,13 @@ async function stored(operation: Promise<void>): Promise<void> {
   }
 }
 
-/** Ends an upload that failed and deletes its bytes; false when it turns out to be committed. */
-async function undo(upload: Upload, deps: UploadDeps): Promise<boolean> {
-  try {
-    if ((await deps.abandon(upload.uploadId)) === "committed") return false;
-    await deps.blobs.delete([upload.key]);
-    log.info("upload.abandoned", named(upload));
-  } catch (error) {
-    // The intent is durable: the object deletes the key when it dies.
-    log.warn("upload.left_to_its_intent", { ...named(upload), reason: String(error) });
-  }
-  return true;
+/** Ends the intent of an upload that failed and deletes what was stored of it. */
+async function undo(upload: Upload, deps: UploadDeps): Promise<void> {
+  const steps = await Promise.allSettled([deps.abandon(upload.uploadId), deps.blobs.delete([upload.key])]);
+  const failure = steps.find((step) => step.status === "rejected");
+  if (failure === undefined) log.info("upload.abandoned", named(upload));
+  // The intent is durable: when it dies, the object deletes the key once more.
+  else log.warn("upload.left_to_its_intent", { ...named(upload), reason: String(failure.reason) });
 }
 
 function named({ workspaceId, uploadId }: Upload) {

@@ -45,16 +45,15 @@ beforeEach(() => {
 });
 
 describe("an upload", () => {
-  it("answers its files in order, under URIs with one colon and no slash after it", async () => {
-    const [deps, workspaceId] = [recordingDeps(), crypto.randomUUID()];
+  it("answers what the object says of its files, which are in the order of the body", async () => {
+    const deps = recordingDeps();
     const parts = [aFile("alpha", "../hello world!.pdf"), { headers: 'Content-Disposition: form-data; name="note"' }];
-    const { files } = await receive(deps, [...parts, aFile("", "b.txt")], workspaceId);
-    expect(files).toEqual([
-      { uri: expect.any(String), name: "hello_world_.pdf", mimeType: "text/plain", size: 5 },
-      { uri: expect.any(String), name: "b.txt", mimeType: "text/plain", size: 0 },
+    const { files } = await receive(deps, [...parts, aFile("", "b.txt")]);
+    expect(files).toBe(deps.committed[0]?.told);
+    expect(files).toMatchObject([
+      { name: "hello_world_.pdf", mimeType: "text/plain", size: 5 },
+      { name: "b.txt", mimeType: "text/plain", size: 0 },
     ]);
-    const ids = deps.committed[0]?.files.map(({ fileId }) => fileId);
-    expect(files.map(({ uri }) => uri)).toEqual(ids?.map((id) => `platform-pending:${workspaceId}/${id}`));
   });
 
   it("of 24 MiB comes back byte for byte, and no more than 64 KiB of it were ever held", async () => {
@@ -84,11 +83,12 @@ describe("an upload", () => {
     expect(deps.calls).toEqual(["openIntent", "commit"]);
   });
 
-  it("logs each file by its sanitised name and size, and never what is in it", async () => {
+  it("logs how much was stored and never what", async () => {
     const [deps, lines] = [recordingDeps(), linesOf("info")];
     await receive(deps, [aFile("a secret", "my file.txt")]);
-    const [staged] = lines.filter(({ event }) => event === "upload.staged");
-    expect(staged).toMatchObject({ size: 8, name: "my_file.txt", file_id: deps.committed[0]?.files[0]?.fileId });
+    expect(lines).toMatchObject([
+      { event: "upload.stored", size: multipartBody([aFile("a secret", "my file.txt")]).length },
+    ]);
     expect(JSON.stringify(lines)).not.toContain("secret");
   });
 
@@ -198,12 +198,22 @@ describe("an upload that is refused leaves no key, no open intent and no file:",
     await expectNothingLeft(deps, workspaceId);
   });
 
-  it("the object refuses to commit", async () => {
-    const [deps, workspaceId] = [recordingDeps(), crypto.randomUUID()];
-    const refusing = { ...deps, commit: async () => Promise.reject(new Refusal("workspace.removed")) };
-    await expect(
-      receiveUpload(workspaceId, anUpload(multipartBody([aFile("x")]), CONTENT_TYPE), refusing),
-    ).rejects.toThrow("workspace removed");
+  it.each([
+    [
+      "refuses to commit",
+      { commit: async () => Promise.reject(new Refusal("workspace.removed")) },
+      "workspace.removed",
+    ],
+    ["has given up the intent before the commit", { commit: async () => null }, "upload.storage_failed"],
+    ["has given up the intent while bytes flow", { renewIntent: async () => false }, "upload.storage_failed"],
+  ])("the object %s", async (_, changed, code) => {
+    let now = 0;
+    const clock = () => {
+      now += INTENT_RENEWAL_MS;
+      return now;
+    };
+    const [deps, workspaceId] = [recordingDeps({ ...changed, now: clock }), crypto.randomUUID()];
+    await expect(receive(deps, [aFile("x")], workspaceId)).rejects.toMatchObject({ code });
     await expectNothingLeft(deps, workspaceId);
   });
 
@@ -241,25 +251,36 @@ describe("an upload is refused before a byte is read and without an intent:", ()
 });
 
 describe("an upload whose object is hard to reach", () => {
-  it("is a success when only the answer of its commit was lost", async () => {
+  const away = async () => Promise.reject(new Error("object away"));
+
+  it("is asked for again and staged once when only the answer of its commit was lost", async () => {
     const deps = recordingDeps();
-    const lossy = {
-      ...deps,
-      commit: async (...call: Parameters<typeof deps.commit>) => {
-        await deps.commit(...call);
-        throw new Error("answer lost");
-      },
+    let lost = 0;
+    const commit: typeof deps.commit = async (...call) => {
+      const told = await deps.commit(...call);
+      if (lost > 0) return told;
+      lost += 1;
+      throw new Error("answer lost");
     };
-    const { files } = await receive(lossy, [aFile("alpha")]);
-    expect(files).toHaveLength(1);
+    expect((await receive({ ...deps, commit }, [aFile("alpha")])).files).toBe(deps.committed[0]?.told);
+    expect(deps.committed).toHaveLength(1);
     expect((await download(deps)).map((bytes) => bytes.length)).toEqual([5]);
   });
 
-  it("keeps its bytes for the intent to decide when nobody can say whether it was committed", async () => {
+  it("keeps its bytes when nobody can say whether it was committed", async () => {
     const [deps, workspaceId, lines] = [recordingDeps(), crypto.randomUUID(), linesOf("warn")];
-    const away = async () => Promise.reject(new Error("object away"));
-    await expect(receive({ ...deps, commit: away, abandon: away }, [aFile("x")], workspaceId)).rejects.toThrow("away");
+    await expect(receive({ ...deps, commit: away }, [aFile("x")], workspaceId)).rejects.toThrow("object away");
     expect(await deps.blobs.get(deps.keyOf(workspaceId))).not.toBeNull();
+    expect(deps.calls).toEqual(["openIntent"]);
+    expect(lines).toMatchObject([{ event: "upload.outcome_unknown", workspace_id: workspaceId }]);
+  });
+
+  it("leaves a refused upload to its intent when that cannot be ended", async () => {
+    const [deps, workspaceId, lines] = [recordingDeps(), crypto.randomUUID(), linesOf("warn")];
+    await expect(receive({ ...deps, abandon: away }, [], workspaceId)).rejects.toMatchObject({
+      code: "upload.no_files",
+    });
+    expect(await deps.blobs.get(deps.keyOf(workspaceId))).toBeNull();
     expect(lines).toMatchObject([{ event: "upload.left_to_its_intent", workspace_id: workspaceId }]);
   });
 });

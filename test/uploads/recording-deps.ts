@@ -1,7 +1,7 @@
-import { Refusal } from "../../src/domain/refusal.ts";
-import { DEFAULT_UPLOAD_LIMITS, type UploadFileFacts } from "../../src/domain/upload.ts";
+import { DEFAULT_UPLOAD_LIMITS, pendingUri } from "../../src/domain/upload.ts";
 import { R2BlobStore } from "../../src/storage/blob-store.ts";
-import type { UploadDeps } from "../../src/uploads/receive-upload.ts";
+import type { FilePart } from "../../src/uploads/multipart.ts";
+import type { UploadDeps, UploadedFile } from "../../src/uploads/receive-upload.ts";
 import { aBucket } from "../storage/blobs.ts";
 
 /** What a workspace's object does for uploads, kept in memory, with every call written down. */
@@ -9,7 +9,7 @@ export interface RecordingDeps extends UploadDeps {
   readonly calls: string[];
   readonly bucketCalls: string[];
   readonly openIntents: Set<string>;
-  readonly committed: { key: string; files: readonly UploadFileFacts[] }[];
+  readonly committed: { key: string; files: readonly FilePart[]; told: readonly UploadedFile[] }[];
   /** The key that the upload would have been stored under. */
   keyOf(workspaceId: string): string;
 }
@@ -31,18 +31,24 @@ export function recordingDeps(changed: Partial<UploadDeps> = {}): RecordingDeps 
       openIntents.add(uploadId);
       latest = uploadId;
     },
-    async renewIntent() {
+    async renewIntent(uploadId) {
       calls.push("renewIntent");
+      return openIntents.has(uploadId);
     },
     async commit(uploadId, files, key) {
       calls.push("commit");
-      if (!openIntents.delete(uploadId)) throw new Refusal("workspace.removed");
-      committed.push({ key, files });
+      const earlier = committed.find((upload) => upload.key === key);
+      if (earlier) return earlier.told;
+      if (!openIntents.delete(uploadId)) return null;
+      const told = files.map(({ name, mimeType, length }) => {
+        return { uri: pendingUri("w", crypto.randomUUID()), name, mimeType, size: length };
+      });
+      committed.push({ key, files, told });
+      return told;
     },
     async abandon(uploadId) {
       calls.push("abandon");
       openIntents.delete(uploadId);
-      return committed.some(({ key }) => key.endsWith(uploadId)) ? "committed" : "abandoned";
     },
     blobs: new R2BlobStore(aBucket(bucketCalls)),
     limits: DEFAULT_UPLOAD_LIMITS,
