@@ -1,7 +1,7 @@
 import { join } from "node:path";
-import pg from "pg";
 import { migrate } from "../db-migrate.ts";
 import { startNeonEndpoint } from "./neon-endpoint.ts";
+import { pg } from "./pg.ts";
 import { startPostgres } from "./postgres.ts";
 import { StartProblem } from "./start-problem.ts";
 import type { Variables } from "./variables.ts";

@@ -1,12 +1,14 @@
 import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it, onTestFinished } from "vitest";
+import { pg } from "../../scripts/local/pg.ts";
 import { claimPort } from "../../scripts/local/ports.ts";
+import { startPostgres } from "../../scripts/local/postgres.ts";
 import { descendantsOf, isRunning, runningProcesses } from "../../scripts/local/processes.ts";
 import { type SpawnedPlatform, spawnPlatform } from "../../scripts/local/spawn-platform.ts";
 import { type Agent, fileIdOf, type Row, textOf, UnexpectedAnswer, Wire } from "../../scripts/local/wire.ts";
@@ -24,6 +26,7 @@ type Place = { dataDir: string; port: number };
 
 async function aPlace(): Promise<Place> {
   const dataDir = mkdtempSync(join(tmpdir(), "posthouse-e2e-"));
+  chmodSync(dataDir, 0o755); // Postgres may run as another user than the test
   onTestFinished(async () => {
     const orphans = runningProcesses().filter(({ command }) => command.some((word) => word.startsWith(dataDir)));
     for (const { pid } of orphans) kill(pid, "SIGKILL");
@@ -252,6 +255,21 @@ describe("npm start", () => {
     expect(linesOf(platform)).toEqual([expect.stringContaining(`Port ${place.port} is in use`)]);
   });
 
+  it("keeps its ledgers in the Postgres that DATABASE_URL names", async () => {
+    const place = await aPlace();
+    const server = await startPostgres({ dataDir: join(place.dataDir, "theirs"), port: 0, durable: false });
+    onTestFinished(() => server.stop());
+    const platform = start(place, { DATABASE_URL: server.url });
+    const wire = new Wire(await platform.ready);
+    const { id } = await wire.createAgent("bookkeeper");
+    await wire.sendMessage(id, "for the books");
+
+    expect(await ledgerRowsOf(server.url, id)).toEqual([
+      expect.objectContaining({ activity_type: "a2a_receive", method: "message/send" }),
+    ]);
+    expect(readdirSync(place.dataDir)).not.toContain("postgres");
+  });
+
   it("says in one line that the database of DATABASE_URL cannot be reached", async () => {
     const nobody = await claimPort(0);
     const platform = start(await aPlace(), { DATABASE_URL: `postgres://user:secret@127.0.0.1:${nobody}/ledger` });
@@ -280,6 +298,19 @@ describe("npm start", () => {
 function linesOf(platform: SpawnedPlatform): string[] {
   const lines = platform.output().split("\n");
   return lines.filter((line) => line !== "" && !line.startsWith("> ") && !line.startsWith("npm "));
+}
+
+/** The activity of a workspace in the ledger, once there is any: it follows shortly after the answer. */
+async function ledgerRowsOf(databaseUrl: string, workspaceId: string): Promise<unknown[]> {
+  const database = new pg.Client({ connectionString: databaseUrl });
+  await database.connect();
+  onTestFinished(() => database.end());
+  const deadline = Date.now() + END_LIMIT_MS;
+  for (;;) {
+    const { rows } = await database.query("SELECT * FROM activity_logs WHERE workspace_id = $1", [workspaceId]);
+    if (rows.length > 0 || Date.now() > deadline) return rows;
+    await sleep(LOOK_AGAIN_MS);
+  }
 }
 
 /** The three lines to paste; they come right after the line that says ready. */
