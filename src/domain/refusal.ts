@@ -149,6 +149,23 @@ export const REFUSALS = {
     error: "limit must be 1..1000",
     hint: "Page on with next_cursor instead of a larger limit.",
   },
+  "upload.agent_unreachable": {
+    status: 502,
+    error: "workspace unreachable",
+    hint: "The agent's URL did not answer; check that its server runs.",
+  },
+  "download.path_required": { status: 400, error: "path query required", hint: "Name the file in ?path=." },
+  "download.path_not_absolute": { status: 400, error: "path must be absolute", hint: "Begin the path with a slash." },
+  "download.path_outside": {
+    status: 400,
+    error: "path must be under /configs, /workspace, /home, or /plugins",
+    hint: "Only these four directories of an agent can be read.",
+  },
+  "download.path_invalid": {
+    status: 400,
+    error: "invalid path",
+    hint: "Use a path without . , .. and empty segments.",
+  },
   "auth.missing_token": {
     status: 401,
     error: "missing workspace auth token",

@@ -4,6 +4,7 @@ import { pendingUri, readableBy, type UploadFile } from "../../domain/upload.ts"
 import { log } from "../../log.ts";
 import type { BlobStore } from "../../storage/blob-store.ts";
 import { uploadKey } from "../../storage/keys.ts";
+import type { FileAgent } from "../../uploads/agent-files.ts";
 import type { StoredFile as StoredBytes } from "../../uploads/serve-upload.ts";
 import type { Clock } from "../shared/alarm.ts";
 import type { Core } from "./core.ts";
@@ -17,6 +18,12 @@ export interface ReceivedFile {
   readonly offset: number;
   readonly length: number;
   readonly sha256: string;
+}
+
+/** Whether files rest here or are handed on, and to whom. */
+export interface UploadTarget {
+  readonly mode: "poll" | "push";
+  readonly agent: FileAgent;
 }
 
 /** What the uploader is told of a file, in the contract's keys. */
@@ -38,36 +45,40 @@ export class Files implements Clock {
     this.#blobs = blobs;
   }
 
-  /** Opens the intent of an upload; poll workspaces only, the push branch is the Worker's. */
-  open(uploadId: string, now: number): { mode: "poll" | "push" } {
-    const { uploads, profile } = this.#core;
-    const { removedAt, workspaceId } = profile.get();
+  /** Opens the intent of an upload, of a poll workspace only; the bytes for a push agent do not rest here. */
+  open(uploadId: string, now: number): UploadTarget {
+    const target = this.target();
+    if (target.mode === "poll") this.#core.uploads.open(uploadId, now);
+    return target;
+  }
+
+  /** Where the files of this workspace go. */
+  target(): UploadTarget {
+    const { removedAt, workspaceId, url, inboundSecret, runtime } = this.#core.profile.get();
     if (removedAt !== null) throw new Refusal("workspace.removed", { details: { id: workspaceId } });
-    const mode = deliveryModeOf(profile.get());
-    if (mode === "poll") uploads.open(uploadId, now);
-    return { mode };
+    const mode = deliveryModeOf(this.#core.profile.get());
+    // An agent that polls is never to have a callback URL, whatever it registered.
+    if (mode === "poll") return { mode, agent: { url: null, inboundSecret, external: true } };
+    return { mode, agent: { url, inboundSecret, external: runtime === "external" } };
   }
 
   renew(uploadId: string, now: number): boolean {
     return this.#core.uploads.renew(uploadId, now);
   }
 
-  /**
-   * Ends an intent for good; `failed` when our storage was to blame, which operators count. The files when it turns
-   * out to be committed: the answer to that commit was lost.
-   */
-  abandon(uploadId: string, failed: boolean, now: number): StagedFile[] | null {
-    const { uploads, profile } = this.#core;
-    const committed = uploads.committed(uploadId);
-    if (committed.length > 0) return committed.map((file) => this.#told(file));
-    uploads.abandon(uploadId, now);
-    if (failed) profile.count("upload_error");
-    return null;
+  /** Ends an open intent for good: nobody's bytes will be committed under it. */
+  abandon(uploadId: string, now: number): void {
+    this.#core.uploads.abandon(uploadId, now);
   }
 
-  /** Stages all files of an upload with one inbox row each, or none: null when the intent is no longer open. */
+  /**
+   * Stages all files of an upload with one inbox row each, or none: null when the intent is no longer open. An upload
+   * that is committed is answered as before.
+   */
   commit(uploadId: string, files: readonly ReceivedFile[], now: number): StagedFile[] | null {
     const { uploads, inbox, profile } = this.#core;
+    const committed = uploads.committed(uploadId);
+    if (committed.length > 0) return committed.map((file) => this.#told(file));
     const upload = profile.get().removedAt === null ? uploads.store(uploadId, now) : null;
     if (upload === null) return null;
     const { workspaceId } = profile.get();

@@ -17,7 +17,7 @@ import type { Reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
 import { directoryStub, eventHubStub } from "../shared/stubs.ts";
 import { Core } from "./core.ts";
-import { Files, type ReceivedFile, type StagedFile } from "./files.ts";
+import { Files, type ReceivedFile, type StagedFile, type UploadTarget } from "./files.ts";
 import type { ActivityPage, NewActivity } from "./inbox-store.ts";
 import { LISTEN_HEADER, type ListenInput } from "./listen.ts";
 import { Listeners } from "./listeners.ts";
@@ -236,8 +236,12 @@ export class Workspace extends DurableObject<Env> {
     );
   }
 
-  openUpload(input: { access: Access; uploadId: string }): Promise<Reply<{ mode: "poll" | "push" }>> {
+  openUpload(input: { access: Access; uploadId: string }): Promise<Reply<UploadTarget>> {
     return this.#turn(input.access, ({ now }) => this.#files.open(input.uploadId, now));
+  }
+
+  uploadTarget(input: { access: Access }): Promise<Reply<UploadTarget>> {
+    return this.#turn(input.access, () => this.#files.target());
   }
 
   renewUpload(input: { uploadId: string }): Promise<Reply<boolean>> {
@@ -248,9 +252,11 @@ export class Workspace extends DurableObject<Env> {
     return this.#turn(null, ({ now }) => this.#files.commit(input.uploadId, input.files, now));
   }
 
-  /** Ends an upload's intent; its files when it is committed already. */
-  abandonUpload(input: { uploadId: string; failed: boolean }): Promise<Reply<StagedFile[] | null>> {
-    return this.#turn(null, ({ now }) => this.#files.abandon(input.uploadId, input.failed, now));
+  abandonUpload(input: { uploadId: string }): Promise<Reply<true>> {
+    return this.#turn(null, ({ now }) => {
+      this.#files.abandon(input.uploadId, now);
+      return true as const;
+    });
   }
 
   fetchFile(input: { access: Access; fileId: string }): Promise<Reply<StoredFile>> {
