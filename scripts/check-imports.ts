@@ -23,6 +23,9 @@ const BINDINGS = new Set([
   "ASSETS",
 ]);
 
+/** The doors of durable-objects/: how an object is found, and the words in which it is asked to listen. */
+const DOORS = new Set(["durable-objects/shared/stubs.ts", "durable-objects/workspace/listen.ts"]);
+
 const RULES: readonly Rule[] = [
   {
     name: "domain-is-pure",
@@ -59,10 +62,12 @@ const RULES: readonly Rule[] = [
   },
   {
     name: "objects-are-called-not-imported",
-    because: "outside durable-objects/ an object is reached through its binding; only its types may be imported",
+    because:
+      "outside durable-objects/ an object is reached through its binding; only types and its doors may be imported",
     breaches: importsOf(
       (module) => module.path !== "index.ts" && folderOf(module.path) !== "durable-objects",
-      ({ target, isOwn, isTypeOnly }) => isOwn && !isTypeOnly && folderOf(target) === "durable-objects",
+      ({ target, isOwn, isTypeOnly }) =>
+        isOwn && !isTypeOnly && folderOf(target) === "durable-objects" && !DOORS.has(target),
     ),
   },
 ];
