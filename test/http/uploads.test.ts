@@ -1,34 +1,14 @@
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
+import { aForm, upload } from "../support/parcel-post.ts";
 import { anAgent, call, poll, send } from "../support/platform.ts";
-
-function form(...files: [name: string, content: string | Uint8Array, type?: string][]): FormData {
-  const body = new FormData();
-  for (const [name, content, type] of files)
-    body.append("files", new File([content], name, { type: type ?? "text/plain" }));
-  return body;
-}
-
-/** A multipart body with its length, as browsers and Python send it. */
-async function sized(body: FormData): Promise<{ body: ArrayBuffer; headers: Record<string, string> }> {
-  const request = new Request("http://form.test", { method: "POST", body });
-  const bytes = await request.arrayBuffer();
-  return {
-    body: bytes,
-    headers: { "Content-Type": request.headers.get("Content-Type") ?? "", "Content-Length": String(bytes.byteLength) },
-  };
-}
-
-async function upload(id: string, body: FormData) {
-  return call(`/workspaces/${id}/chat/uploads`, await sized(body));
-}
 
 describe("a file for an agent that polls", () => {
   it("is staged, announced in the inbox, fetched twice byte by byte, acked, and gone for the agent", async () => {
     const agent = await anAgent();
     const staged = await upload(
       agent.id,
-      form(["alpha.txt", "alpha"], ["b.bin", new Uint8Array([0, 1, 2, 255]), "application/x-b"]),
+      aForm(["alpha.txt", "alpha"], ["b.bin", new Uint8Array([0, 1, 2, 255]), "application/x-b"]),
     );
     expect(staged.status, staged.text).toBe(200);
     const { files } = staged.body;

@@ -23,13 +23,22 @@ export interface CallOptions {
 
 /** One request to the platform, as any client makes it. */
 export async function call(path: string, options: CallOptions = {}): Promise<Answer> {
-  const response = await send(path, options);
+  return answerOf(await send(path, options));
+}
+
+/** The same, for whoever reads the answer as bytes, a stream or a socket. */
+export function send(path: string, options: CallOptions = {}): Promise<Response> {
+  return exports.default.fetch(requestOf(path, options));
+}
+
+/** An answer, read to its end. */
+export async function answerOf(response: Response): Promise<Answer> {
   const text = await response.text();
   return { status: response.status, headers: response.headers, text, body: parsed(text) };
 }
 
-/** The same, for whoever reads the answer as bytes, a stream or a socket. */
-export function send(path: string, { method, token, json, body, headers }: CallOptions = {}): Promise<Response> {
+/** The request that `call` and `send` make. */
+export function requestOf(path: string, { method, token, json, body, headers }: CallOptions = {}): Request {
   const content = json === undefined ? (body ?? null) : JSON.stringify(json);
   const init: RequestInit = {
     method: method ?? (content === null ? "GET" : "POST"),
@@ -42,7 +51,7 @@ export function send(path: string, { method, token, json, body, headers }: CallO
       ...headers,
     },
   };
-  return exports.default.fetch(new Request(BASE + path, init));
+  return new Request(BASE + path, init);
 }
 
 /** An agent that has registered, with its token. */

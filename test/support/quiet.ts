@@ -1,0 +1,21 @@
+import { env, runInDurableObject } from "cloudflare:test";
+import { until } from "./until.ts";
+
+/** Waits until ledger, hub and board have heard all that a workspace has to tell. */
+export async function quiet(workspaceId: string): Promise<void> {
+  const workspace = env.WORKSPACE.get(env.WORKSPACE.idFromName(workspaceId));
+  await until("the workspace has told everybody", () =>
+    runInDurableObject(workspace, (_instance, { storage: { sql } }) => {
+      const { versions, flushed, told, event } = sql
+        .exec<{ versions: number; flushed: number; told: number; event: number }>(
+          `SELECT max((SELECT coalesce(max(version), 0) FROM activity), (SELECT coalesce(max(version), 0) FROM files),
+                      (SELECT coalesce(max(version), 0) FROM tokens), (SELECT coalesce(max(version), 0) FROM events)) AS versions,
+                  (SELECT coalesce(max(flushed_through), 0) FROM flush_state) AS flushed,
+                  (SELECT hub_through FROM workspace) AS told,
+                  max((SELECT coalesce(max(seq), 0) FROM activity WHERE event IS NOT NULL), (SELECT coalesce(max(seq), 0) FROM events)) AS event`,
+        )
+        .one();
+      return flushed >= versions && told >= event;
+    }),
+  );
+}
