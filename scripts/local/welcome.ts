@@ -33,12 +33,19 @@ function tryLines(url: string, config: Config): string[] {
   const agent = '{"name":"my agent","runtime":"external","delivery_mode":"poll"}';
   const message =
     '{"method":"message/send","params":{"message":{"role":"user","parts":[{"kind":"text","text":"hello"}]}}}';
+  const asAgent = '-H "Authorization: Bearer $TOKEN"';
+  const workspace = `${url}/workspaces/$ID`;
   return [
-    `Try it: make an agent, send it a message, read its inbox${admin && " (with ADMIN_TOKEN set in your shell too)"}.`,
+    `Try it: make an agent, send it a message, read its inbox${admin && " (with ADMIN_TOKEN set in your shell too)"}:`,
     "",
     `AGENT=$(curl -s ${url}/workspaces${admin} -d '${agent}'); ID=$(${pick("workspace_id")}); TOKEN=$(${pick("auth_token")}); echo "agent $ID"`,
-    `curl -s ${url}/workspaces/$ID/a2a${admin} -d '${message}'; echo`,
-    `curl -s "${url}/workspaces/$ID/activity?type=a2a_receive" -H "Authorization: Bearer $TOKEN"; echo`,
+    `curl -s ${workspace}/a2a${admin} -d '${message}'; echo`,
+    `curl -s "${workspace}/activity?type=a2a_receive" ${asAgent}; echo`,
+    "",
+    "And send it a file, which it fetches:",
+    "",
+    `FILE=$(curl -s ${workspace}/chat/uploads${admin} -F 'files=a parcel;filename=parcel.txt' | sed 's|.*"uri":"[^/]*/\\([^"]*\\)".*|\\1|')`,
+    `curl -s ${workspace}/pending-uploads/$FILE/content ${asAgent}; echo`,
   ];
 }
 

@@ -190,14 +190,14 @@ describe("npm start", () => {
     for (const [fileId, digest] of files) expect(digestOf(await wire.fetchFile(agent, fileId))).toBe(digest);
   });
 
-  it("shows a message to whoever pastes the lines that it prints", async () => {
+  it("shows a message and a file to whoever pastes the lines that it prints", async () => {
     const platform = start(await aPlace());
     await platform.ready;
     const lines = await printedLines(platform);
     const printed = execFileSync("sh", ["-c", lines], { encoding: "utf8" });
     expect(printed).toMatch(/^agent [0-9a-f-]{36}\n/);
     expect(printed).toContain('"delivery_mode":"poll"');
-    expect(printed.trimEnd().split("\n").at(-1)).toContain('"text":"hello"');
+    expect(printed.trimEnd().split("\n").slice(2)).toEqual([expect.stringContaining('"text":"hello"'), "a parcel"]);
   });
 
   it("announces open dev mode loudly, and keeps strangers out once ADMIN_TOKEN is set", async () => {
@@ -313,12 +313,12 @@ async function ledgerRowsOf(databaseUrl: string, workspaceId: string): Promise<u
   }
 }
 
-/** The three lines to paste; they come right after the line that says ready. */
+/** The lines to paste; they come right after the line that says ready. */
 async function printedLines(platform: SpawnedPlatform): Promise<string> {
   const deadline = Date.now() + END_LIMIT_MS;
   for (;;) {
-    const lines = linesOf(platform).filter((line) => line.startsWith("AGENT=") || line.startsWith("curl "));
-    if (lines.length === 3) return lines.join("\n");
+    const lines = linesOf(platform).filter((line) => /^(AGENT=|FILE=|curl )/.test(line));
+    if (lines.length === 5) return lines.join("\n");
     if (Date.now() > deadline) throw new Error(platform.output());
     await sleep(LOOK_AGAIN_MS);
   }
