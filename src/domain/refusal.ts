@@ -55,6 +55,7 @@ export const REFUSALS = {
     error: "invalid workspace ID",
     hint: "A workspace id is a lower-case UUID with hyphens.",
   },
+  "workspace.id_required": { status: 400, error: "id required", hint: "Put the workspace's id into the path." },
   "workspace.not_found": { status: 404, error: "workspace not found", hint: "Check the id, or create the workspace." },
   "workspace.removed": {
     status: 410,
@@ -101,6 +102,21 @@ export const REFUSALS = {
     status: 501,
     error: "only external workspaces can be created on this deployment",
     hint: 'Send runtime "external"; the platform cannot start machines yet.',
+  },
+  "external.rotate_refused": {
+    status: 400,
+    error: "rotate is only valid for runtime=external workspaces",
+    hint: "use POST /workspaces/:id/restart for non-external runtimes",
+  },
+  "external.connection_refused": {
+    status: 400,
+    error: "connection payload is only valid for runtime=external workspaces",
+    hint: "use POST /workspaces/:id/restart for non-external runtimes",
+  },
+  "external.mint_failed": {
+    status: 500,
+    error: "mint failed",
+    hint: "The old tokens still work. Set the secret TOKEN_KEY, then POST /workspaces/:id/external/rotate again.",
   },
   "registry.caller_required": {
     status: 400,

@@ -9,6 +9,7 @@ import { cors, edge, tenantGuard } from "./edge.ts";
 import { a2aRoutes } from "./routes/a2a.ts";
 import { activityRoutes } from "./routes/activity.ts";
 import { adminUploadRoutes } from "./routes/admin-uploads.ts";
+import { externalRoutes } from "./routes/external.ts";
 import { localRoutes } from "./routes/local.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
 import { probeRoutes } from "./routes/probes.ts";
@@ -33,6 +34,7 @@ export const app = new Hono<AppEnv>({ strict: false })
   .route("/workspaces/:id", a2aRoutes)
   .route("/workspaces/:id", uploadRoutes)
   .route("/", tokenRoutes)
+  .route("/", externalRoutes)
   .notFound((c) => refusalResponse(c, new Refusal("route.unknown")))
   .onError((error, c) => {
     if (error instanceof Refusal) return refusalResponse(c, error);

@@ -304,6 +304,27 @@ export class Workspace extends DurableObject<Env> {
     );
   }
 
+  /** Whether the connection of an external agent may be shown. */
+  requireExternal(input: { access: Access }): Promise<Reply<true>> {
+    return this.#turn(input.access, () => {
+      this.#externalId("external.connection_refused");
+      return true as const;
+    });
+  }
+
+  /** Ends every token of an external workspace, with their polls and sockets, and puts one new in their place. */
+  rotateCredentials(input: { access: Access; minted: MintedToken }): Promise<Reply<true>> {
+    return this.#turn(input.access, ({ now }) => {
+      const workspaceId = this.#externalId("external.rotate_refused");
+      const { tokens, events } = this.#core;
+      tokens.revokeAll(now * 1000);
+      tokens.add(input.minted, now * 1000);
+      events.record("EXTERNAL_CREDENTIALS_ROTATED", JSON.stringify({ workspace_id: workspaceId }), now * 1000);
+      log.info("credentials.rotated", { workspace_id: workspaceId });
+      return true as const;
+    });
+  }
+
   /** The card of a workspace whose card is too large for the board. */
   agentCard(): Promise<Reply<string | null>> {
     return this.#turn(null, () => this.#core.profile.get().agentCard);
@@ -405,6 +426,13 @@ export class Workspace extends DurableObject<Env> {
     if (!outcome.ok && this.#schema.state === "ready") this.#core.forget();
     if (this.#schema.state === "ready") await this.#afterCommit(turn, urgent);
     return { outcome, rate };
+  }
+
+  #externalId(refusal: "external.connection_refused" | "external.rotate_refused"): string {
+    const { workspaceId, runtime, removedAt } = this.#core.profile.get();
+    if (removedAt !== null) throw new Refusal("workspace.removed", { details: { id: workspaceId } });
+    if (runtime !== "external") throw new Refusal(refusal, { details: { runtime } });
+    return workspaceId;
   }
 
   #takeRate(access: Access | null, now: number): RateState | null {
