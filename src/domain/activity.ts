@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { isJsonObject } from "./json-text.ts";
 import { Refusal } from "./refusal.ts";
 import { cutCodePoints } from "./text.ts";
 
@@ -120,31 +121,38 @@ export interface Attachment {
   readonly size?: number;
 }
 
-const NOTIFY_BODY = z.object({
-  message: z.string().min(1),
-  attachments: z
-    .array(
-      z.object({
-        uri: z.string().nullish(),
-        name: z.string().nullish(),
-        mimeType: z.string().nullish(),
-        size: z.number().nullish(),
-      }),
-    )
-    .nullish(),
-});
+const ATTACHMENT = z.preprocess(
+  withLowerCaseKeys,
+  z.object({
+    uri: z.string().nullish(),
+    name: z.string().nullish(),
+    mimetype: z.string().nullish(),
+    size: z.number().nullish(),
+  }),
+);
+
+const NOTIFY_BODY = z.preprocess(
+  withLowerCaseKeys,
+  z.object({ message: z.string().min(1), attachments: z.array(ATTACHMENT).nullish() }),
+);
 
 /** Reads the body of `notify`; the refusals name the first thing that is missing. */
 export function readNotify(body: unknown): { message: string; attachments: Attachment[] } {
   const read = NOTIFY_BODY.safeParse(body);
   if (!read.success) throw new Refusal("notify.message_required");
-  const attachments = (read.data.attachments ?? []).map(({ uri, name, mimeType, size }, index) => {
+  const attachments = (read.data.attachments ?? []).map(({ uri, name, mimetype: mimeType, size }, index) => {
     if (!uri || !name) {
       throw new Refusal("notify.invalid_attachment", { error: `attachment[${index}]: uri and name are required` });
     }
     return { uri, name, ...(mimeType ? { mimeType } : {}), ...(size ? { size } : {}) };
   });
   return { message: read.data.message, attachments };
+}
+
+/** Names match without regard to case, as in every body; of two spellings the last counts. */
+function withLowerCaseKeys(value: unknown): unknown {
+  if (!isJsonObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name.toLowerCase(), member]));
 }
 
 /** The `response_body` of a `notify` row: the text, and one file part per attachment. */

@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { isJsonObject, memberSpans, parseJsonText } from "../domain/json-text.ts";
 import { Refusal, type RefusalCode } from "../domain/refusal.ts";
 import { isStorableJson } from "../domain/text.ts";
 import type { AppContext } from "./context.ts";
@@ -48,15 +49,18 @@ export async function jsonBody<Schema extends z.ZodObject>(
   return Object.assign(result.data, { text });
 }
 
+/** A member of a body as the client wrote it, big integers and order of keys included; null when absent or null. */
+export function memberAsWritten(text: string, key: string): string | null {
+  const members = memberSpans(text);
+  const span = members.get(key) ?? [...members].findLast(([name]) => name.toLowerCase() === key)?.[1];
+  const member = span === undefined ? "null" : text.slice(span.start, span.end);
+  return member === "null" ? null : member;
+}
+
 function parse(text: string, refusal: RefusalCode): object {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new Refusal(refusal);
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new Refusal(refusal);
-  return value;
+  const parsed = parseJsonText(text);
+  if (!isJsonObject(parsed?.value)) throw new Refusal(refusal);
+  return parsed.value;
 }
 
 function withSchemaKeys(body: object, schema: z.ZodObject): object {

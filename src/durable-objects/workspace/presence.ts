@@ -21,6 +21,8 @@ const ONCE_EVENTS_EVERY_MS = 10_000;
 /** A start time that moved less than this is the same start, reported a little late. */
 const START_TOLERANCE_MS = 5_000;
 const SPEND_MAX_CENTS = 1e12;
+/** A machine that claims to run for longer, or to have started in the future, has no clock. */
+const UPTIME_MAX_S = 100 * 366 * 24 * 60 * 60;
 
 /** What an agent says of itself when it registers. `agentCard` is JSON text. */
 export interface RegistrationInput {
@@ -91,7 +93,7 @@ export class Presence {
   heartbeat(input: HeartbeatInput, now: number): { inboundSecret: string; once: HubEvent[] } {
     const { profile } = this.#core;
     const before = profile.get();
-    const startedAt = now - input.uptimeSeconds * 1000;
+    const startedAt = now - Math.min(Math.max(input.uptimeSeconds, 0), UPTIME_MAX_S) * 1000;
     const sameStart = before.startedAt !== null && Math.abs(before.startedAt - startedAt) < START_TOLERANCE_MS;
     const transition = afterHeartbeat(before.status, input, before.capabilities.status_mgmt === true);
     const taskChanged = before.currentTask !== input.currentTask;

@@ -2,15 +2,16 @@ import { type Context, Hono } from "hono";
 import { z } from "zod";
 import { ACTIVITY_TYPES, readNotify } from "../../domain/activity.ts";
 import { type ActivityQuery, parseActivityQuery } from "../../domain/activity-query.ts";
-import { memberText } from "../../domain/json-text.ts";
+import { parseJsonText } from "../../domain/json-text.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import { isStorableText } from "../../domain/text.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { openDatabase } from "../../ledgers/database.ts";
 import { searchSessions } from "../../ledgers/session-search.ts";
 import { activityAnswer } from "../activity-answer.ts";
 import { json, jsonText } from "../answers.ts";
 import { ask } from "../ask.ts";
-import { bodyText, jsonBody } from "../body.ts";
+import { bodyText, jsonBody, memberAsWritten } from "../body.ts";
 import { workspaceAccess, workspaceIdParam } from "../caller.ts";
 import { type AppEnv, workspaceOf } from "../context.ts";
 import { holdPoll, openInboxSocket } from "../held-poll.ts";
@@ -24,9 +25,9 @@ const REPORT = z.object({
   status: z.string().nullish(),
   error_detail: z.string().nullish(),
   duration_ms: z.int().min(-2_147_483_648).max(2_147_483_647).nullish(),
-  request_body: z.unknown(),
-  response_body: z.unknown(),
-  metadata: z.unknown(),
+  request_body: z.unknown().optional(),
+  response_body: z.unknown().optional(),
+  metadata: z.unknown().optional(),
 });
 
 const ACK = z.object({ acked_seq: z.int().nullish(), id: z.string().nullish(), ack: z.string().nullish() });
@@ -50,7 +51,7 @@ export const activityRoutes = new Hono<AppEnv>()
     if (!ACTIVITY_TYPES.some((type) => type === body.activity_type)) throw new Refusal("activity.invalid_type");
     const sourceId = body.source_id || id;
     if (sourceId !== id) throw new Refusal("activity.foreign_source");
-    const requestBody = bodyMember(body.text, "request_body") ?? bodyMember(body.text, "metadata");
+    const requestBody = memberAsWritten(body.text, "request_body") ?? memberAsWritten(body.text, "metadata");
     await ask(
       c,
       workspaceOf(c, id).reportActivity({
@@ -65,7 +66,7 @@ export const activityRoutes = new Hono<AppEnv>()
           errorDetail: body.error_detail ?? null,
           durationMs: body.duration_ms ?? null,
           requestBody,
-          responseBody: bodyMember(body.text, "response_body"),
+          responseBody: memberAsWritten(body.text, "response_body"),
         },
       }),
     );
@@ -84,7 +85,7 @@ export const activityRoutes = new Hono<AppEnv>()
   .post("/notify", async (c) => {
     const id = workspaceIdParam(c);
     const access = workspaceAccess(c, id);
-    const { message, attachments } = readNotify(parsed(await bodyText(c)));
+    const { message, attachments } = readNotify(parseJsonText(await bodyText(c))?.value);
     await ask(c, workspaceOf(c, id).notify({ access, message, attachments }));
     return json({ status: "sent" });
   })
@@ -92,7 +93,9 @@ export const activityRoutes = new Hono<AppEnv>()
     const id = workspaceIdParam(c);
     await ask(c, workspaceOf(c, id).authorise({ access: workspaceAccess(c, id) }));
     const limit = Number(c.req.query("limit"));
-    const found = await searchSessions(openDatabase(c.env), id, c.req.query("q") ?? "", limit);
+    const text = c.req.query("q") ?? "";
+    if (!isStorableText(text)) throw new Refusal("request.unstorable_text");
+    const found = await searchSessions(openDatabase(c.env), id, text, limit);
     return jsonText(found);
   });
 
@@ -102,18 +105,4 @@ function readQuery(c: Context<AppEnv>) {
   const access = workspaceAccess(c, id);
   const query: ActivityQuery = parseActivityQuery(new URL(c.req.url).searchParams, c.req.header("Prefer") ?? null);
   return { id, access, query };
-}
-
-/** The text of a member that is there and not null. */
-function bodyMember(text: string, key: string): string | null {
-  const member = memberText(text, key);
-  return member === "null" ? null : member;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }

@@ -2,20 +2,25 @@ import { Hono } from "hono";
 import { z } from "zod";
 import { pushUrlPolicy } from "../../config.ts";
 import { digestOf } from "../../domain/credential.ts";
-import { memberText } from "../../domain/json-text.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import { cutCodePoints } from "../../domain/text.ts";
 import { checkPushUrl } from "../../domain/url-guard.ts";
 import { canonicalWorkspaceId, type WorkspaceId } from "../../domain/workspace-id.ts";
 import type { RegistrationInput } from "../../durable-objects/workspace/presence.ts";
 import { json, jsonText } from "../answers.ts";
 import { ask, settled } from "../ask.ts";
-import { jsonBody } from "../body.ts";
+import { jsonBody, memberAsWritten } from "../body.ts";
 import { type AppContext, type AppEnv, directoryOf, workspaceOf } from "../context.ts";
 import { mint, mintInboundSecret } from "../mint.ts";
 import { platformUrl } from "../platform-url.ts";
 
 const URL_CHARS_MAX = 2_048;
-const TEXT_CHARS_MAX = 4_096;
+/** A card is copied into creation and events; the largest one seen in the wild has some KiB. */
+const CARD_CHARS_MAX = 256 * 1024;
+const TEXT_CODE_POINTS_MAX = 4_096;
+
+/** What a heartbeat says in words: cut where it is long, because a refused beat would take its agent offline. */
+const words = z.string().transform((text) => cutCodePoints(text, TEXT_CODE_POINTS_MAX));
 
 const REGISTER = z.object({
   id: z.string().min(1),
@@ -27,12 +32,12 @@ const REGISTER = z.object({
 const HEARTBEAT = z.object({
   workspace_id: z.string().min(1),
   error_rate: z.number().nullish(),
-  sample_error: z.string().max(TEXT_CHARS_MAX).nullish(),
+  sample_error: words.nullish(),
   active_tasks: z.int().nullish(),
   uptime_seconds: z.int().nullish(),
-  current_task: z.string().max(TEXT_CHARS_MAX).nullish(),
+  current_task: words.nullish(),
   monthly_spend: z.int().nullish(),
-  runtime_state: z.string().max(100).nullish(),
+  runtime_state: words.nullish(),
   runtime_metadata: z.object({ capabilities: z.record(z.string(), z.boolean()).nullish() }).nullish(),
 });
 
@@ -51,7 +56,7 @@ export const registryRoutes = new Hono<AppEnv>()
     const id = bodyWorkspaceId(body.id);
     const registration: RegistrationInput = {
       url: body.url ?? "",
-      agentCard: memberText(body.text, "agent_card") ?? JSON.stringify(body.agent_card),
+      agentCard: agentCardOf(body.text),
       deliveryMode,
     };
     return register(c, id, registration);
@@ -75,7 +80,7 @@ export const registryRoutes = new Hono<AppEnv>()
   .post("/update-card", async (c) => {
     const body = await jsonBody(c, UPDATE_CARD);
     const id = bodyWorkspaceId(body.workspace_id);
-    const agentCard = memberText(body.text, "agent_card") ?? JSON.stringify(body.agent_card);
+    const agentCard = agentCardOf(body.text);
     await ask(c, workspaceOf(c, id).updateCard({ access: ownToken(c, id), agentCard }));
     return json({ status: "updated" });
   })
@@ -191,6 +196,14 @@ async function registerUnknown(
     platform_inbound_secret: inboundSecret,
     ...(created.confirmed ? {} : { pending: true }),
   });
+}
+
+/** The card as it was sent; `null` is a card too. */
+function agentCardOf(text: string): string {
+  const card = memberAsWritten(text, "agent_card") ?? "null";
+  if (card.length <= CARD_CHARS_MAX) return card;
+  const hint = "An agent card may have at most max_bytes characters; leave examples and images out.";
+  throw new Refusal("request.too_large", { hint, details: { field: "agent_card", max_bytes: CARD_CHARS_MAX } });
 }
 
 function requirePushUrl(c: AppContext, url: string): void {
