@@ -202,6 +202,16 @@ export const REFUSALS = {
     error: "invalid admin auth token",
     hint: "Only an operator's token opens this route; a workspace's token does not.",
   },
+  "hub.foreign_origin": {
+    status: 403,
+    error: "Forbidden",
+    hint: "Add the page's origin to CORS_ORIGINS, or connect without a browser.",
+  },
+  "hub.invalid_ticket": {
+    status: 401,
+    error: "invalid or expired ticket",
+    hint: "A ticket opens one socket within 60 seconds. Get a new one with POST /ws/ticket.",
+  },
   "auth.missing_caller_token": {
     status: 401,
     error: "missing caller auth token",

@@ -10,6 +10,8 @@ import { deliveryModeOf, type Profile } from "./profile-store.ts";
 const RIDE_ALONG_MS = 15_000;
 const RETRY_MS = 5_000;
 const HUB_BATCH = 100;
+/** A batch is cut here, far below what a call between objects may carry. */
+const HUB_BATCH_CHARS_MAX = 4 * 1024 * 1024;
 const URGENT_FIELDS = ["status", "url", "deliveryMode", "agentCard", "sampleError"] as const;
 const RIDE_ALONG_FIELDS = [
   "activeTasks",
@@ -176,7 +178,7 @@ export class HubTelling implements Clock {
     const lastRow = rows.length === HUB_BATCH ? (rows.at(-1)?.version ?? 0) : Number.POSITIVE_INFINITY;
     const lastEvent = recorded.length === HUB_BATCH ? (recorded.at(-1)?.version ?? 0) : Number.POSITIVE_INFINITY;
     const complete = Math.min(lastRow, lastEvent);
-    const told = [
+    const waiting = [
       ...rows.filter((row) => row.version <= complete).flatMap((row) => eventsOfRow(row, name)),
       ...recorded
         .filter((event) => event.version <= complete)
@@ -187,6 +189,7 @@ export class HubTelling implements Clock {
           timestamp: microsToTimestamp(event.createdAt),
         })),
     ].sort((a, b) => (a.version ?? 0) - (b.version ?? 0));
+    const told = oneBatch(waiting);
     const through = told.at(-1)?.version ?? null;
     return through === null ? null : { events: told, through };
   }
@@ -195,4 +198,17 @@ export class HubTelling implements Clock {
     const { workspaceId, path } = this.#core.profile.get();
     return this.#receivers.publish({ workspaceId, path, events });
   }
+}
+
+/** The first events up to the size of a batch; those of one version stay together. */
+function oneBatch(events: HubEvent[]): HubEvent[] {
+  let size = 0;
+  let last: number | null = null;
+  const end = events.findIndex(({ version, payload }) => {
+    if (size >= HUB_BATCH_CHARS_MAX && version !== last) return true;
+    size += payload.length;
+    last = version;
+    return false;
+  });
+  return end < 0 ? events : events.slice(0, end);
 }
