@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 /** Exactly "1" is on; anything else is off. */
 const flag = z
@@ -32,6 +32,8 @@ const NUMBERS = {
   ACTIVITY_RETENTION_DAYS: whole(7, 1, 365),
   /** Days that unread rows from others stay in the inbox. */
   ACTIVITY_UNREAD_RETENTION_DAYS: whole(30, 1, 365),
+  /** Days of history that the ledger keeps; 0 keeps everything. */
+  LEDGER_RETENTION_DAYS: whole(90, 0, 36_500),
   /** Unread rows from others at which an inbox answers 429. */
   INBOX_UNREAD_ROWS: whole(100_000, 1, 1_000_000),
   /** Bytes of an object's storage at which an inbox answers 429. */

@@ -8,5 +8,5 @@ export { Workspace } from "./durable-objects/workspace/workspace.ts";
 
 export default {
   fetch: app.fetch,
-  scheduled,
+  scheduled: (controller, env) => scheduled(controller, env),
 } satisfies ExportedHandler<Env>;

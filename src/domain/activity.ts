@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { isJsonObject } from "./json-text.ts";
 import { Refusal } from "./refusal.ts";
 import { cutCodePoints } from "./text.ts";

@@ -491,7 +491,11 @@ export class Refusal extends Error {
     readonly code: RefusalCode,
     readonly options: RefusalOptions = {},
   ) {
+    // A refusal is an answer, not a crash: nobody reads its stack, and taking one costs more than the refused work.
+    const limit = Error.stackTraceLimit;
+    Error.stackTraceLimit = 0;
     super(options.error ?? REFUSALS[code].error);
+    Error.stackTraceLimit = limit;
   }
 }
 

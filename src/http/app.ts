@@ -9,6 +9,7 @@ import { cors, edge, tenantGuard } from "./edge.ts";
 import { a2aRoutes } from "./routes/a2a.ts";
 import { activityRoutes } from "./routes/activity.ts";
 import { adminUploadRoutes } from "./routes/admin-uploads.ts";
+import { eventRoutes } from "./routes/events.ts";
 import { externalRoutes } from "./routes/external.ts";
 import { localRoutes } from "./routes/local.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
@@ -17,12 +18,14 @@ import { registryRoutes } from "./routes/registry.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
 import { workspaceRoutes } from "./routes/workspaces.ts";
+import { socketCookie } from "./socket-cookie.ts";
 
 /** Order of middleware, all mounts, and what becomes of what is thrown. */
 export const app = new Hono<AppEnv>({ strict: false })
   .use(edge)
   .use(cors)
   .use(caller)
+  .use(socketCookie)
   .use(tenantGuard)
   .route("/", probeRoutes)
   .route("/", metricsRoutes)
@@ -34,6 +37,7 @@ export const app = new Hono<AppEnv>({ strict: false })
   .route("/workspaces/:id", a2aRoutes)
   .route("/workspaces/:id", uploadRoutes)
   .route("/", tokenRoutes)
+  .route("/", eventRoutes)
   .route("/", externalRoutes)
   .notFound((c) => refusalResponse(c, new Refusal("route.unknown")))
   .onError((error, c) => {

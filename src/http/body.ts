@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import { isJsonObject, memberSpans, parseJsonText } from "../domain/json-text.ts";
 import { Refusal, type RefusalCode } from "../domain/refusal.ts";
 import { isStorableJson } from "../domain/text.ts";

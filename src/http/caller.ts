@@ -30,11 +30,15 @@ export function readCredential(header: string | undefined, config: Config): Cred
 export const caller = createMiddleware<AppEnv>(async (c, next) => {
   const credential = readCredential(c.req.header("Authorization"), c.var.config);
   c.set("credential", credential);
-  if (credential.kind === "invalid" && !(await withinBadCredentialLimit(c))) {
-    throw new Refusal("request.rate_limited", { details: { retry_after: 60 }, retryAfter: 60 });
-  }
+  if (credential.kind === "invalid") await limitBadCredentials(c);
   await next();
 });
+
+/** Refuses an address that has shown too many bad credentials; called for each of them. */
+export async function limitBadCredentials(c: AppContext): Promise<void> {
+  if (await withinBadCredentialLimit(c)) return;
+  throw new Refusal("request.rate_limited", { details: { retry_after: 60 }, retryAfter: 60 });
+}
 
 async function withinBadCredentialLimit(c: AppContext): Promise<boolean> {
   const limiter = c.env.BAD_CREDENTIALS;

@@ -22,6 +22,8 @@ const CSP_PAGE =
 
 /** Paths that TenantGuard lets pass: probes, and what an agent calls before it knows anything. */
 const GUARD_ALLOWED = new Set(["/health", "/buildinfo", "/metrics", "/registry/register", "/registry/heartbeat"]);
+/** Where pages listen: they can set no header here, and the route judges what they show instead. */
+const LISTENING_PATH = /^\/ws$|^\/workspaces\/[^/]+\/events\/stream$/;
 
 /** Configuration and request id, and the headers that every answer carries, errors included. */
 export const edge = createMiddleware<AppEnv>(async (c, next) => {
@@ -102,7 +104,7 @@ export const tenantGuard = createMiddleware<AppEnv>(async (c, next) => {
 
 function passesGuard(c: AppContext, organisationId: string): boolean {
   const { path } = c.req;
-  if (GUARD_ALLOWED.has(path) || path.startsWith("/cp/")) return true;
+  if (GUARD_ALLOWED.has(path) || LISTENING_PATH.test(path) || path.startsWith("/cp/")) return true;
   if (c.req.header("X-Molecule-Org-Id") === organisationId) return true;
   if ((c.req.header("Fly-Replay-Src") ?? "").split(";").includes(`state=${organisationId}`)) return true;
   const origin = c.req.header("Origin");

@@ -1,9 +1,9 @@
 import type { Access } from "../domain/access.ts";
 import type { ActivityQuery } from "../domain/activity-query.ts";
-import { unwrap } from "../domain/refusal.ts";
+import { Refusal, unwrap } from "../domain/refusal.ts";
 import type { Reply } from "../durable-objects/shared/reply.ts";
 import type { ActivityPage } from "../durable-objects/workspace/inbox-store.ts";
-import { LISTEN_HEADER, type ListenInput } from "../durable-objects/workspace/listen.ts";
+import { LISTEN_HEADER, type ListenInput, SOCKET_REVOKED } from "../durable-objects/workspace/listen.ts";
 import type { PollFrame } from "../durable-objects/workspace/listeners.ts";
 import { activityAnswer } from "./activity-answer.ts";
 import { json } from "./answers.ts";
@@ -29,6 +29,7 @@ export async function holdPoll(c: AppContext, id: string, access: Access, query:
     if (page) return await activityAnswer(c, id, page, query);
     if (!socket) return json([]);
     const frame = await firstFrame(socket, query.waitSeconds * 1000, c.req.raw.signal);
+    if (frame === "revoked") throw new Refusal("auth.invalid_token");
     if (frame === "lost") await scheduler.wait(Math.random() * RECONNECT_SPREAD_MS);
     if (frame === "lost" || frame === "over") return json([]);
     if ("page" in frame) return await activityAnswer(c, id, frame.page, query);
@@ -62,12 +63,20 @@ async function listen(
   return { socket: null, page: unwrap(outcome) };
 }
 
+function endingOf(closeCode: number): Ending {
+  if (closeCode === SOCKET_REVOKED) return "revoked";
+  return closeCode === 1000 ? "over" : "lost";
+}
+
+/** How a held poll can end without a page. */
+type Ending = "over" | "lost" | "revoked";
+
 /** The page that a row brought; `over` when the time was up; `lost` when the object went away under the socket. */
-function firstFrame(socket: WebSocket, waitMs: number, signal: AbortSignal): Promise<PollFrame | "over" | "lost"> {
-  const { promise, resolve } = Promise.withResolvers<PollFrame | "over" | "lost">();
+function firstFrame(socket: WebSocket, waitMs: number, signal: AbortSignal): Promise<PollFrame | Ending> {
+  const { promise, resolve } = Promise.withResolvers<PollFrame | Ending>();
   const timer = setTimeout(() => resolve("over"), waitMs);
   socket.addEventListener("message", ({ data }) => resolve(JSON.parse(String(data)) as PollFrame));
-  socket.addEventListener("close", ({ code }) => resolve(code === 1000 ? "over" : "lost"));
+  socket.addEventListener("close", ({ code }) => resolve(endingOf(code)));
   socket.addEventListener("error", () => resolve("lost"));
   signal.addEventListener("abort", () => resolve("over"));
   socket.accept();

@@ -99,3 +99,18 @@ export async function uploadStats(database: Database): Promise<UploadStats> {
     oldestWaitingSeconds: waiting.length === 0 ? null : Math.floor(Math.max(...waiting)),
   };
 }
+
+/** How late an expiry must be before it counts as forgotten by its workspace's alarm. */
+const FORGOTTEN_AFTER = "5 minutes";
+
+/** Workspaces with files that should have expired, by the partial index. Throws a LedgerFailure. */
+export async function findExpiringUploads(database: Database, limit: number): Promise<string[]> {
+  const rows = await database.query(
+    `SELECT DISTINCT workspace_id FROM (
+       SELECT workspace_id FROM pending_uploads
+       WHERE state IN ('staged', 'fetched') AND expires_at < now() - $1::interval ORDER BY expires_at LIMIT $2
+     ) AS due`,
+    [FORGOTTEN_AFTER, limit],
+  );
+  return rows.map((row) => String(row.workspace_id));
+}

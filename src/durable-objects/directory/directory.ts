@@ -213,6 +213,26 @@ export class Directory extends DurableObject<Env> {
     };
   }
 
+  /** Whether the sweeps should look at the ledger now; an idle deployment lets Postgres sleep. */
+  async isSweepDue(): Promise<boolean> {
+    if (this.#schema.state !== "ready") return false;
+    const { due } = this.ctx.storage.sql.exec<{ due: number }>("SELECT sweep_due AS due FROM directory").one();
+    return due <= Date.now();
+  }
+
+  /** The sweeps have run: nobody needs to look again for so long. */
+  async sweptUntil(intervalMs: number): Promise<void> {
+    if (this.#schema.state !== "ready") return;
+    this.ctx.storage.sql.exec("UPDATE directory SET sweep_due = ?", Date.now() + intervalMs);
+  }
+
+  /** The directory's own part of the daily scrub: what the ledger refused is tried again. */
+  async scrub(): Promise<void> {
+    if (this.#schema.state !== "ready") return;
+    await this.#flush.retrySetAside();
+    await this.alarm();
+  }
+
   /** The next slice of live workspaces for the daily scrub; starts over after the last one. */
   async scrubSlice(cursor: number): Promise<{ ids: string[]; next: number | null }> {
     if (this.#schema.state !== "ready") return { ids: [], next: null };

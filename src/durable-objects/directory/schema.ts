@@ -15,8 +15,7 @@ CREATE TABLE directory (
   object_id TEXT NOT NULL,
   epoch INTEGER NOT NULL DEFAULT 0,
   tree_version INTEGER NOT NULL DEFAULT 0,
-  sweep_due INTEGER NOT NULL DEFAULT 0,
-  scrub_cursor INTEGER NOT NULL DEFAULT 0
+  sweep_due INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 INSERT INTO directory (id, object_id) VALUES (1, lower(hex(randomblob(16))));
 

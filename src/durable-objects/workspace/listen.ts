@@ -10,3 +10,6 @@ export interface ListenInput {
 }
 
 export const LISTEN_HEADER = "X-Posthouse-Listen";
+
+/** Close code of a socket whose token was revoked under it. */
+export const SOCKET_REVOKED = 4401;

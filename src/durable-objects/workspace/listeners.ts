@@ -4,6 +4,7 @@ import type { BlobStore } from "../../storage/blob-store.ts";
 import { readLargeBody } from "../../storage/large-body.ts";
 import type { Core } from "./core.ts";
 import type { ActivityPage } from "./inbox-store.ts";
+import { SOCKET_REVOKED } from "./listen.ts";
 
 /** What a listening socket carries through hibernation. */
 interface Attachment {
@@ -21,8 +22,6 @@ const INBOX = "inbox";
 const STREAM_PAGE_ROWS = 100;
 /** More sockets than one workspace's pollers can need. */
 const SOCKETS_MAX = 1_000;
-
-export const SOCKET_REVOKED = 4401;
 
 /** What a held poll's socket delivers: the page, or the word to come and read it. */
 export type PollFrame = { readonly page: ActivityPage } | { readonly read: true };

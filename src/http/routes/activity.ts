@@ -1,5 +1,5 @@
 import { type Context, Hono } from "hono";
-import { z } from "zod";
+import * as z from "zod";
 import { ACTIVITY_TYPES, readNotify } from "../../domain/activity.ts";
 import { type ActivityQuery, parseActivityQuery } from "../../domain/activity-query.ts";
 import { parseJsonText } from "../../domain/json-text.ts";

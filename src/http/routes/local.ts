@@ -8,6 +8,6 @@ import type { AppEnv } from "../context.ts";
 export const localRoutes = new Hono<AppEnv>().get("/cdn-cgi/handler/scheduled", async (c) => {
   if (!c.var.config.localPlatform) throw new Refusal("route.unknown");
   const cron = c.req.query("cron") ?? "* * * * *";
-  await scheduled({ cron }, c.env);
+  await scheduled({ cron }, c.env, true);
   return json({ outcome: "ok", cron });
 });

@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import { openDatabase } from "../../ledgers/database.ts";
+import { blobStoreOf } from "../../storage/blob-store.ts";
 import { json } from "../answers.ts";
 import { settled } from "../ask.ts";
 import { type AppContext, type AppEnv, directoryOf } from "../context.ts";
@@ -79,7 +80,7 @@ async function probeDatabase(c: AppContext): Promise<Finding> {
 }
 
 async function probeBlobs(c: AppContext): Promise<Finding> {
-  if (!c.env.BLOBS) return { ok: true, detail: "no bucket is bound: chat uploads answer 422" };
+  if (!blobStoreOf(c.env)) return { ok: true, detail: "no bucket is bound: chat uploads answer 422" };
   return { ok: true };
 }
 

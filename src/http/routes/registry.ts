@@ -1,5 +1,5 @@
 import { Hono } from "hono";
-import { z } from "zod";
+import * as z from "zod";
 import { pushUrlPolicy } from "../../config.ts";
 import { digestOf } from "../../domain/credential.ts";
 import { Refusal } from "../../domain/refusal.ts";

@@ -1,5 +1,5 @@
 import { Hono } from "hono";
-import type { z } from "zod";
+import type * as z from "zod";
 import { pushUrlPolicy } from "../../config.ts";
 import { connectionPayload } from "../../connections/payload.ts";
 import { Refusal } from "../../domain/refusal.ts";
