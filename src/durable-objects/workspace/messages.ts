@@ -31,13 +31,19 @@ export class Messages {
     this.#core = core;
   }
 
-  /** May this sender reach this workspace, in the contract's order: hierarchy, existence, budget. */
-  admit(sender: Sender): void {
-    const { path, removedAt, budgetLimit, monthlySpend, workspaceId } = this.#core.profile.get();
+  /** May this sender know of this workspace: hierarchy first, so that nobody learns what exists. */
+  reach(sender: Sender): void {
+    const { path, removedAt, workspaceId } = this.#core.profile.get();
     if (sender.kind === "workspace" && (removedAt !== null || !canCommunicate(sender.path, path))) {
       throw new Refusal("a2a.access_denied");
     }
     if (removedAt !== null) throw new Refusal("workspace.removed", { details: { id: workspaceId } });
+  }
+
+  /** May this sender send it something: that, and the budget. */
+  admit(sender: Sender): void {
+    this.reach(sender);
+    const { budgetLimit, monthlySpend } = this.#core.profile.get();
     if (budgetLimit !== null && monthlySpend >= budgetLimit) throw new Refusal("a2a.budget_exceeded");
   }
 

@@ -125,7 +125,8 @@ export class Workspace extends DurableObject<Env> {
   verify(input: { access: Access; sending?: boolean }): Promise<Reply<VerifiedCaller>> {
     return this.#turn(input.access, ({ now }) => {
       const { profile } = this.#core;
-      const { workspaceId, name, path, lastOutboundAt } = profile.get();
+      const { workspaceId, name, path, lastOutboundAt, removedAt } = profile.get();
+      if (removedAt !== null) throw new Refusal("workspace.removed", { details: { id: workspaceId } });
       if (input.sending && (lastOutboundAt === null || now - lastOutboundAt > 60_000))
         profile.set({ lastOutboundAt: now });
       return { id: workspaceId, name, path };
@@ -177,7 +178,7 @@ export class Workspace extends DurableObject<Env> {
     return this.#turn(
       null,
       () => {
-        this.#messages.admit(senderOf(input.caller));
+        this.#messages.reach(senderOf(input.caller));
         const { name, url, status } = this.#core.profile.get();
         return { name, url, status, mode: this.#messages.deliveryMode() };
       },

@@ -1,6 +1,5 @@
 import { Hono } from "hono";
 import { microsToTimestamp } from "../../domain/activity.ts";
-import { equalSecret } from "../../domain/credential.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { json } from "../answers.ts";
 import { ask } from "../ask.ts";
@@ -47,14 +46,12 @@ export const tokenRoutes = new Hono<AppEnv>()
     return json({ auth_token: token, workspace_id: id });
   });
 
-/** Never in production; where an ADMIN_TOKEN is set, only with it; else only in open dev mode. */
+/** Never in production; where an operator has a bearer, only with it; else only in open dev mode. */
 function requireTestTokens(c: AppContext): void {
-  const { config } = c.var;
+  const { config, credential } = c.var;
   if (config.production && !config.testTokens) throw new Refusal("route.not_found");
-  const [adminToken] = config.adminTokens;
-  if (adminToken === undefined && config.devMode) return;
-  const bearer = (c.req.header("Authorization") ?? "").replace(/^Bearer /, "").trim();
-  if (adminToken === undefined || !equalSecret(adminToken, bearer)) throw new Refusal("auth.admin_required");
+  const open = credential.kind === "none" && config.devMode;
+  if (!open && credential.kind !== "admin") throw new Refusal("auth.admin_required");
 }
 
 function whole(text: string | undefined, min: number, max: number): number | null {
