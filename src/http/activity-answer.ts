@@ -7,22 +7,19 @@ import { settled } from "./ask.ts";
 import { type AppContext, directoryOf } from "./context.ts";
 import { platformUrl } from "./platform-url.ts";
 
+type Rows = Extract<ActivityPage, { kind: "rows" }>;
+
 /** A page as the bare array of the contract; bodies that lie in R2 are streamed into their rows. */
-export async function activityAnswer(
-  c: AppContext,
-  id: string,
-  page: ActivityPage,
-  query: ActivityQuery,
-): Promise<Response> {
+export async function activityAnswer(c: AppContext, page: ActivityPage, query: ActivityQuery): Promise<Response> {
+  if (page.kind === "whole") return jsonText(page.text);
   const rows = query.includePeerInfo ? await withPeerInfo(c, page) : page.rows;
   if (page.large.length === 0) return jsonText(`[${rows.join(",")}]`);
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
   c.executionCtx.waitUntil(writeRows(c, { ...page, rows }, writable));
-  void id;
   return new Response(readable, { headers: { "Content-Type": "application/json; charset=utf-8" } });
 }
 
-async function writeRows(c: AppContext, page: ActivityPage, writable: WritableStream<Uint8Array>): Promise<void> {
+async function writeRows(c: AppContext, page: Rows, writable: WritableStream<Uint8Array>): Promise<void> {
   const encoder = new TextEncoder();
   const write = async (text: string) => {
     const writer = writable.getWriter();
@@ -50,7 +47,7 @@ async function writeRows(c: AppContext, page: ActivityPage, writable: WritableSt
 }
 
 /** Names and roles of the senders, as later clients ask for them. */
-async function withPeerInfo(c: AppContext, page: ActivityPage): Promise<string[]> {
+async function withPeerInfo(c: AppContext, page: Rows): Promise<string[]> {
   const ids = [...new Set(page.sources.filter((source) => source !== null))];
   if (ids.length === 0) return page.rows;
   const names = new Map((await settled(directoryOf(c).names(ids))).map((entry) => [entry.id, entry]));

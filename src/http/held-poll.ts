@@ -26,14 +26,14 @@ export async function holdPoll(c: AppContext, id: string, access: Access, query:
   held += 1;
   try {
     const { socket, page } = await listen(c, id, { access, query, stream: false });
-    if (page) return await activityAnswer(c, id, page, query);
+    if (page) return await activityAnswer(c, page, query);
     if (!socket) return json([]);
     const frame = await firstFrame(socket, query.waitSeconds * 1000, c.req.raw.signal);
     if (frame === "revoked") throw new Refusal("auth.invalid_token");
     if (frame === "lost") await scheduler.wait(Math.random() * RECONNECT_SPREAD_MS);
     if (frame === "lost" || frame === "over") return json([]);
-    if ("page" in frame) return await activityAnswer(c, id, frame.page, query);
-    return await activityAnswer(c, id, await ask(c, workspaceOf(c, id).listActivity({ access, query })), query);
+    if ("page" in frame) return await activityAnswer(c, frame.page, query);
+    return await activityAnswer(c, await ask(c, workspaceOf(c, id).listActivity({ access, query })), query);
   } finally {
     held -= 1;
   }

@@ -12,7 +12,7 @@ export interface Costs {
   readonly r2: { readonly a: number; readonly b: number };
 }
 
-const HUB_TABLES = /^(?:hub|frames?|origins?|sent|log)/;
+const HUB_TABLES = /^hub_/;
 const FLUSH_TABLES = /^flush_/;
 const CLASS_A = ["put", "list", "createMultipartUpload"] as const;
 const CLASS_B = ["get", "head"] as const;

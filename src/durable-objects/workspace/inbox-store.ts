@@ -61,14 +61,23 @@ export interface LargeBody {
   readonly key: string;
 }
 
-/** One answer to a reader: rows as JSON texts, and the bodies that are still to be put in. */
-export interface ActivityPage {
+/** Some rows of the feed, each as a JSON text, with what readers and senders of them need beside. */
+export interface FeedRows {
   readonly rows: string[];
-  readonly large: LargeBody[];
   readonly seqs: number[];
   /** Ids of the senders, for readers who ask who they are. */
   readonly sources: (string | null)[];
+  /** Bodies that are still to be put in. */
+  readonly large: LargeBody[];
 }
+
+/** One answer to a reader: the finished JSON array where nothing is to be added, else its rows. */
+export type ActivityPage =
+  | { readonly kind: "whole"; readonly count: number; readonly text: string }
+  | ({ readonly kind: "rows" } & Omit<FeedRows, "seqs">);
+
+/** The page of an empty feed. */
+export const EMPTY_PAGE: ActivityPage = { kind: "whole", count: 0, text: "[]" };
 
 /** A row as the hub tells it. */
 export interface BroadcastRow extends ActivityRow {
@@ -191,6 +200,13 @@ export class InboxStore {
 
   /** A page of the feed: ascending after a cursor, newest first without one. */
   page(query: ActivityQuery, after: number | null, nowUs: number): ActivityPage {
+    const { rows, sources, large } = this.rows(query, after, nowUs);
+    if (large.length > 0 || (query.includePeerInfo && rows.length > 0)) return { kind: "rows", rows, sources, large };
+    return { kind: "whole", count: rows.length, text: `[${rows.join(",")}]` };
+  }
+
+  /** The rows of a page. */
+  rows(query: ActivityQuery, after: number | null, nowUs: number): FeedRows {
     const conditions = ["hidden = 0"];
     const values: SqlStorageValue[] = [];
     const where = (condition: string, ...bound: SqlStorageValue[]) => {
@@ -209,7 +225,7 @@ export class InboxStore {
       ...values,
       query.limit,
     );
-    const page: ActivityPage = { rows: [], large: [], seqs: [], sources: [] };
+    const page: FeedRows = { rows: [], large: [], seqs: [], sources: [] };
     let size = 0;
     for (const stored of cursor) {
       const text = activityJson(this.#row(stored));

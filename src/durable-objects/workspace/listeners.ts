@@ -3,7 +3,7 @@ import { log } from "../../log.ts";
 import type { BlobStore } from "../../storage/blob-store.ts";
 import { readLargeBody } from "../../storage/large-body.ts";
 import type { Core } from "./core.ts";
-import type { ActivityPage } from "./inbox-store.ts";
+import type { ActivityPage, FeedRows } from "./inbox-store.ts";
 import { SOCKET_REVOKED } from "./listen.ts";
 
 /** What a listening socket carries through hibernation. */
@@ -88,9 +88,8 @@ export class Listeners {
     const attachment = attachmentOf(socket);
     if (!attachment || socket.readyState !== WebSocket.OPEN) return;
     const page = this.#core.inbox.page(attachment.query, attachment.after, now * 1000);
-    if (page.rows.length === 0) return;
-    const size = page.rows.reduce((sum, row) => sum + row.length, 0);
-    const frame: PollFrame = size > FRAME_CHARS_MAX ? { read: true } : { page };
+    if (sizeOf(page) === 0) return;
+    const frame: PollFrame = sizeOf(page) > FRAME_CHARS_MAX ? { read: true } : { page };
     try {
       socket.send(JSON.stringify(frame));
     } catch (error) {
@@ -119,7 +118,7 @@ export class Listeners {
     const attachment = attachmentOf(socket);
     if (!attachment || socket.readyState !== WebSocket.OPEN) return false;
     const query = { ...attachment.query, limit: STREAM_PAGE_ROWS };
-    const page = this.#core.inbox.page(query, attachment.after ?? 0, now * 1000);
+    const page = this.#core.inbox.rows(query, attachment.after ?? 0, now * 1000);
     for (const [index, row] of page.rows.entries()) {
       const text = await this.#withLargeBodies(row, page, index);
       socket.send(text);
@@ -128,7 +127,7 @@ export class Listeners {
     return page.rows.length > 0;
   }
 
-  async #withLargeBodies(row: string, page: ActivityPage, index: number): Promise<string> {
+  async #withLargeBodies(row: string, page: FeedRows, index: number): Promise<string> {
     let text = row;
     for (const { row: at, member, key } of page.large) {
       if (at !== index || !this.#blobs) continue;
@@ -137,6 +136,12 @@ export class Listeners {
     }
     return text;
   }
+}
+
+/** Characters of a page's rows; 0 for an empty page. */
+function sizeOf(page: ActivityPage): number {
+  if (page.kind === "whole") return page.count === 0 ? 0 : page.text.length;
+  return page.rows.reduce((sum, row) => sum + row.length, 0);
 }
 
 function attachmentOf(socket: WebSocket): Attachment | null {

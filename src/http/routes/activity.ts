@@ -37,7 +37,7 @@ export const activityRoutes = new Hono<AppEnv>()
   .get("/activity", async (c) => {
     const { id, access, query } = readQuery(c);
     if (query.waitSeconds > 0) return holdPoll(c, id, access, query);
-    return activityAnswer(c, id, await ask(c, workspaceOf(c, id).listActivity({ access, query })), query);
+    return activityAnswer(c, await ask(c, workspaceOf(c, id).listActivity({ access, query })), query);
   })
   .get("/inbox/socket", async (c) => {
     const { id, access, query } = readQuery(c);
