@@ -41,7 +41,7 @@ export default defineConfig({
           testTimeout: 30_000,
           include: ["test/**/*.test.ts"],
           exclude: ["test/node/**"],
-          globalSetup: ["./test/support/global-setup.ts"],
+          globalSetup: ["./test/support/global-setup.ts", "./test/support/agent-server-setup.ts"],
           setupFiles: ["./test/support/assert-workerd.ts", "./test/support/file-lane.ts"],
         },
       },

@@ -469,6 +469,21 @@ export const REFUSALS = {
     error: "queue item not found",
     hint: "Only the caller and the target of a queued request can see it.",
   },
+  "queue.invalid_status": {
+    status: 400,
+    error: "status must be one of: queued, dispatched, completed, failed, dropped",
+    hint: "Leave status out to see what is queued or dispatched.",
+  },
+  "queue.invalid_limit": {
+    status: 400,
+    error: "limit must be a whole number from 1 to 1000",
+    hint: "Leave limit out for the 100 oldest items.",
+  },
+  "queue.invalid_max_age": {
+    status: 400,
+    error: "max_age_minutes must be a whole number from 0 to 525600",
+    hint: "Leave max_age_minutes out to drop what has been queued for more than 60 minutes.",
+  },
 } as const satisfies Record<string, RefusalKind>;
 
 export type RefusalCode = keyof typeof REFUSALS;

@@ -14,6 +14,7 @@ import { externalRoutes } from "./routes/external.ts";
 import { localRoutes } from "./routes/local.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
 import { probeRoutes } from "./routes/probes.ts";
+import { adminQueueRoutes, queueRoutes } from "./routes/queue.ts";
 import { registryRoutes } from "./routes/registry.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
@@ -35,6 +36,8 @@ export const app = new Hono<AppEnv>({ strict: false })
   .route("/workspaces", workspaceRoutes)
   .route("/workspaces/:id", activityRoutes)
   .route("/workspaces/:id", a2aRoutes)
+  .route("/workspaces/:id", queueRoutes)
+  .route("/", adminQueueRoutes)
   .route("/workspaces/:id", uploadRoutes)
   .route("/", tokenRoutes)
   .route("/", eventRoutes)

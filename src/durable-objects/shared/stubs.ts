@@ -1,5 +1,5 @@
 import { configOf } from "../../config.ts";
-import type { Directory, EventHub, Workspace } from "../../index.ts";
+import type { Directory, EventHub, OutboundCall, Workspace } from "../../index.ts";
 
 /** One deployment is one organisation; its directory and its hub carry its name. */
 export function organisationOf(env: Env): string {
@@ -17,4 +17,8 @@ export function eventHubStub(env: Env): DurableObjectStub<EventHub> {
 
 export function workspaceStub(env: Env, id: string): DurableObjectStub<Workspace> {
   return env.WORKSPACE.getByName(id);
+}
+
+export function outboundCallStub(env: Env, callId: string): DurableObjectStub<OutboundCall> {
+  return env.OUTBOUND_CALL.getByName(callId);
 }

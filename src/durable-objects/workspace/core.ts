@@ -5,9 +5,11 @@ import type { UploadLifetimes } from "../../domain/upload.ts";
 import { openDatabase } from "../../ledgers/database.ts";
 import { writeLedger } from "../../ledgers/ledger-write.ts";
 import { Flush } from "../shared/flush.ts";
+import { CallStore } from "./call-store.ts";
 import { EventStore } from "./event-store.ts";
 import { InboxStore } from "./inbox-store.ts";
 import { ProfileStore } from "./profile-store.ts";
+import { QueueStore } from "./queue-store.ts";
 import { TokenStore } from "./token-store.ts";
 import { UploadStore } from "./upload-store.ts";
 
@@ -22,6 +24,8 @@ export class Core {
   readonly tokens: TokenStore;
   readonly uploads: UploadStore;
   readonly events: EventStore;
+  readonly calls: CallStore;
+  readonly queue: QueueStore;
   readonly flush: Flush;
   readonly #ids = new Map<RowDomain, RowIds>();
 
@@ -35,6 +39,8 @@ export class Core {
     this.inbox = new InboxStore(sql, nextVersion, () => this.ids("activity"), workspaceId);
     this.tokens = new TokenStore(sql, nextVersion, () => this.ids("token"));
     this.events = new EventStore(sql, nextVersion, () => this.ids("event"));
+    this.calls = new CallStore(sql, nextVersion);
+    this.queue = new QueueStore(sql, nextVersion, () => this.ids("queue"), workspaceId);
     this.uploads = new UploadStore(sql, nextVersion, () => this.ids("file"), workspaceId, lifetimesOf(config));
     const database = openDatabase(env);
     this.flush = new Flush({
@@ -46,6 +52,8 @@ export class Core {
         this.tokens.mirror(workspaceId),
         this.events.mirror(workspaceId),
         this.uploads.mirror(),
+        this.queue.mirror(),
+        this.calls.numbers(),
       ],
       write: (batch) => writeLedger(database, batch),
     });

@@ -20,6 +20,8 @@ export interface IncomingMessage {
   readonly bodyKey: string | null;
   readonly method: string;
   readonly messageId: string | null;
+  /** How long it is worth sending to an agent that is busy; for ever where this is left out. */
+  readonly expiresInSeconds?: number | null;
   readonly digest: string;
 }
 
@@ -76,7 +78,6 @@ export class Messages {
       },
       now * 1000,
     );
-    log.info("message.queued", { workspace_id: workspaceId, activity_id: inbox.idOf(seq), source_id: sourceId });
     return { activityId: inbox.idOf(seq), repeated: false };
   }
 

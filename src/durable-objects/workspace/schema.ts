@@ -128,31 +128,43 @@ CREATE INDEX files_changed ON files (version) WHERE version <> seq;
 CREATE TABLE calls (
   seq INTEGER PRIMARY KEY,
   call_id TEXT NOT NULL,
-  purpose TEXT NOT NULL,
-  intent TEXT NOT NULL CHECK (json_valid(intent)),
+  queue_seq INTEGER,
+  caller_id TEXT,
+  url TEXT NOT NULL,
+  method TEXT NOT NULL,
+  native_session INTEGER NOT NULL,
+  message_id TEXT,
+  message_digest TEXT NOT NULL,
+  body TEXT,
+  body_key TEXT,
+  expires_in_s REAL,
   created_at INTEGER NOT NULL,
-  hand_over_at INTEGER
+  hand_over_at INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE queue (
   seq INTEGER PRIMARY KEY,
   version INTEGER NOT NULL,
   status TEXT NOT NULL CHECK (status IN ('queued', 'dispatched', 'completed', 'failed', 'dropped')),
+  call_id TEXT NOT NULL,
   caller_id TEXT,
   priority INTEGER NOT NULL,
   method TEXT NOT NULL,
   message_id TEXT,
-  body TEXT NOT NULL,
-  attempts INTEGER NOT NULL DEFAULT 0,
+  message_digest TEXT NOT NULL,
+  body TEXT,
+  body_key TEXT,
+  attempts INTEGER NOT NULL,
   last_error TEXT,
   response_body TEXT,
+  response_body_key TEXT,
   enqueued_at INTEGER NOT NULL,
   dispatched_at INTEGER,
   completed_at INTEGER,
   expires_at INTEGER
 ) STRICT;
 CREATE INDEX queue_changed ON queue (version) WHERE version <> seq;
-CREATE INDEX queue_waiting ON queue (status, priority, enqueued_at) WHERE status IN ('queued', 'dispatched');
+CREATE INDEX queue_open ON queue (priority DESC, enqueued_at) WHERE completed_at IS NULL;
 ${FLUSH_SCHEMA}
 ${EFFECTS_SCHEMA}
 `,

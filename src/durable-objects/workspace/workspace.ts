@@ -12,10 +12,11 @@ import { log } from "../../log.ts";
 import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import type { StoredFile } from "../../uploads/serve-upload.ts";
 import type { Removal } from "../directory/directory.ts";
+import type { CallReport, QueuePlace } from "../outbound-call/call.ts";
 import { AlarmScheduler } from "../shared/alarm.ts";
 import type { Reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
-import { directoryStub, eventHubStub } from "../shared/stubs.ts";
+import { directoryStub, eventHubStub, outboundCallStub } from "../shared/stubs.ts";
 import { Core } from "./core.ts";
 import { Files, type ReceivedFile, type StagedFile, type UploadTarget } from "./files.ts";
 import type { ActivityPage, NewActivity } from "./inbox-store.ts";
@@ -24,6 +25,8 @@ import { Listeners } from "./listeners.ts";
 import { type IncomingMessage, Messages, type Sender } from "./messages.ts";
 import { type HeartbeatInput, Presence, type Registered, type RegistrationInput } from "./presence.ts";
 import type { Profile } from "./profile-store.ts";
+import { Push, type PushReceived } from "./push.ts";
+import { Queue, type QueueReader } from "./queue.ts";
 import { Retention } from "./retention.ts";
 import { WORKSPACE_SCHEMA } from "./schema.ts";
 import { BoardTelling, HubTelling, type Receivers } from "./telling.ts";
@@ -41,6 +44,12 @@ export interface VerifiedCaller {
   readonly path: Path;
 }
 
+/** What became of a message at its target. */
+export type Received =
+  | { readonly mode: "admitted" }
+  | { readonly mode: "poll"; readonly activityId: string; readonly repeated: boolean }
+  | PushReceived;
+
 interface Turn {
   readonly now: number;
   /** Sent to the hub after the commit, once. */
@@ -57,6 +66,8 @@ export class Workspace extends DurableObject<Env> {
   readonly #listeners: Listeners;
   readonly #presence: Presence;
   readonly #messages: Messages;
+  readonly #queue: Queue;
+  readonly #push: Push;
   readonly #files: Files;
   readonly #board: BoardTelling;
   readonly #hub: HubTelling;
@@ -72,6 +83,10 @@ export class Workspace extends DurableObject<Env> {
     this.#listeners = new Listeners(ctx, this.#core, blobs);
     this.#presence = new Presence(this.#core, () => this.#listeners.connected());
     this.#messages = new Messages(this.#core);
+    this.#queue = new Queue(this.#core, this.#messages);
+    this.#push = new Push(this.#core, this.#queue, (intent) =>
+      outboundCallStub(env, intent.callId).start({ intent, waitMs: 0 }),
+    );
     this.#files = new Files(this.#core, blobs);
     const receivers = receiversOf(env);
     this.#board = new BoardTelling(this.#core, receivers);
@@ -145,7 +160,10 @@ export class Workspace extends DurableObject<Env> {
       ({ now }) => {
         if (this.#schema.state === "absent") return null;
         const { access, registration, minted, fingerprint } = input;
-        return this.#presence.register(access, registration, minted, fingerprint, now);
+        const registered = this.#presence.register(access, registration, minted, fingerprint, now);
+        // Who asks for its messages from now on finds what waited for it.
+        if (registered.deliveryMode === "poll") this.#push.drain(0, now);
+        return registered;
       },
       true,
     );
@@ -155,6 +173,7 @@ export class Workspace extends DurableObject<Env> {
     return this.#turn(input.access, ({ now, once }) => {
       const { inboundSecret, once: events } = this.#presence.heartbeat(input.beat, now);
       once.push(...events);
+      this.#push.drain(input.beat.activeTasks, now);
       return { inboundSecret };
     });
   }
@@ -219,22 +238,53 @@ export class Workspace extends DurableObject<Env> {
     });
   }
 
-  /** A message: into the inbox of a poll target; a push target says so. `message` null: only whether it would be let in. */
-  receive(input: {
-    caller: VerifiedCaller | null;
-    message: IncomingMessage | null;
-  }): Promise<Reply<{ mode: "push" } | { mode: "poll"; activityId: string; repeated: boolean }>> {
+  /** A message: into the inbox of a poll target, a call for a push target. `message` null: only whether it would be let in. */
+  receive(input: { caller: VerifiedCaller | null; message: IncomingMessage | null }): Promise<Reply<Received>> {
     return this.#turn(
       null,
-      ({ now }) => {
+      ({ now }): Received => {
         const sender = senderOf(input.caller);
         this.#messages.admit(sender);
-        if (input.message === null || this.#messages.deliveryMode() === "push") return { mode: "push" as const };
-        return { mode: "poll" as const, ...this.#messages.receive(sender, input.message, now) };
+        if (input.message === null) return { mode: "admitted" };
+        if (this.#messages.deliveryMode() === "push") return this.#push.receive(sender, input.message, now);
+        return { mode: "poll", ...this.#messages.receive(sender, input.message, now) };
       },
       false,
       input.caller ? "a2a.access_denied" : "workspace.not_found",
     );
+  }
+
+  /** Where the answer of a call will be found by a caller that waits no longer; null when it is there already. */
+  keepWaiting(input: { callId: string; attempt: number }): Promise<Reply<QueuePlace | null>> {
+    return this.#turn(null, ({ now }) => this.#push.keepWaiting(input, now));
+  }
+
+  /** An outgoing call's outcome; there is nobody to hear it when the workspace is gone. */
+  reportCall(report: CallReport): Promise<Reply<{ place: QueuePlace | null }>> {
+    return this.#turn(
+      null,
+      ({ now }) => (this.#schema.state === "absent" ? { place: null } : this.#push.report(report, now)),
+      true,
+    );
+  }
+
+  /** One item of the queue, for an operator, for this workspace under its own token, or for a verified caller. */
+  queueItem(input: {
+    access: Access | null;
+    reader: QueueReader;
+    queueId: string;
+  }): Promise<Reply<{ json: string; responseKey: string | null }>> {
+    return this.#turn(
+      input.access,
+      () => this.#queue.show(input.queueId, input.reader),
+      false,
+      "a2a.queue_item_not_found",
+    );
+  }
+
+  /** An operator clears the queue of what has waited too long. */
+  dropStaleItems(input: { maxAgeMinutes: number }): Promise<Reply<{ dropped: number }>> {
+    return this.#turn(null, ({ now }) => ({ dropped: this.#queue.dropStale(input.maxAgeMinutes, now) }));
   }
 
   openUpload(input: { access: Access; uploadId: string }): Promise<Reply<UploadTarget>> {
@@ -334,7 +384,16 @@ export class Workspace extends DurableObject<Env> {
   /** Looks at everything that is due, as any contact does; sweeps call it. */
   async wake(): Promise<void> {
     if (this.#schema.state !== "ready") return;
+    // Whoever wakes it thinks that memory has missed something: only the rows count.
+    this.#core.forget();
     await this.alarm();
+  }
+
+  /** The daily visit: what is due, and once more what the ledger refused. */
+  async scrub(): Promise<void> {
+    if (this.#schema.state !== "ready") return;
+    await this.#core.flush.retrySetAside();
+    await this.wake();
   }
 
   /** A held poll (`/poll`) or an inbox socket (`/socket`); who asks and what for stands in one header. */
@@ -347,7 +406,7 @@ export class Workspace extends DurableObject<Env> {
       if (!this.#listeners.hasRoom()) throw new Refusal("overloaded", { retryAfter: 5 });
       const { page, after } = this.#messages.read(query, access.kind === "token", now);
       if (stream) upgrade = this.#listeners.stream(query, after ?? this.#core.inbox.head(), digest, now);
-      else if (page.rows.length === 0) upgrade = this.#listeners.hold(query, after, digest);
+      else if (page.kind === "whole" && page.count === 0) upgrade = this.#listeners.hold(query, after, digest);
       return page;
     });
     return upgrade ?? Response.json(reply satisfies Reply<ActivityPage>);
@@ -396,6 +455,7 @@ export class Workspace extends DurableObject<Env> {
       | "workspace.not_found"
       | "a2a.access_denied"
       | "upload.not_found"
+      | "a2a.queue_item_not_found"
       | "token.not_found" = "workspace.not_found",
   ): Promise<Reply<T>> {
     const turn: Turn = { now: Date.now(), once: [] };
@@ -460,6 +520,7 @@ export class Workspace extends DurableObject<Env> {
       this.ctx.waitUntil(this.#flushAndRearm(now));
     }
     if (flush.isDirty() || once.length > 0) this.ctx.waitUntil(this.#hub.run(now, once));
+    if (this.#push.hasFresh) this.ctx.waitUntil(this.#push.handOverFresh(now));
     if (urgent) {
       const told = this.#board.run(now);
       await Promise.race([told, scheduler.wait(BOARD_WAIT_MS)]);
@@ -487,7 +548,16 @@ export class Workspace extends DurableObject<Env> {
     };
     return new AlarmScheduler(
       this.ctx.storage,
-      [presenceClock, this.#files, flushClock, this.#board, this.#hub, new Retention(this.#core, blobs)],
+      [
+        presenceClock,
+        this.#push,
+        this.#queue,
+        this.#files,
+        flushClock,
+        this.#board,
+        this.#hub,
+        new Retention(this.#core, blobs),
+      ],
       current,
     );
   }

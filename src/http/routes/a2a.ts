@@ -9,6 +9,7 @@ import { ask } from "../ask.ts";
 import { bodyText } from "../body.ts";
 import { workspaceIdParam } from "../caller.ts";
 import { type AppContext, type AppEnv, workspaceOf } from "../context.ts";
+import { pushAnswer, queuedAnswer } from "../push-answer.ts";
 import { senderOf } from "../sender.ts";
 
 /** Messages to a workspace. Whoever polls finds them in the inbox; whoever has a URL is called. */
@@ -23,11 +24,24 @@ export const a2aRoutes = new Hono<AppEnv>().post("/a2a", async (c) => {
     await ask(c, target.receive({ caller, message: null }));
     throw envelope;
   }
-  const received = await ask(c, target.receive({ caller, message: await incoming(c, id, envelope) }));
-  if (received.mode === "push") throw new Refusal("internal");
-  const queued = { status: "queued", delivery_mode: "poll", method: envelope.method, activity_id: received.activityId };
-  return new Response(JSON.stringify(queued), { headers: { "Content-Type": "application/json" } });
+  const message = await incoming(c, id, envelope);
+  const received = await ask(c, target.receive({ caller, message }));
+  switch (received.mode) {
+    case "call":
+      return pushAnswer(c, id, { ...received.intent, body: message.body, bodyKey: message.bodyKey });
+    case "queued":
+      return queuedAnswer(received.queueId, received.queueDepth, received.why);
+    case "poll":
+      return polledAnswer(envelope.method, received.activityId);
+    case "admitted":
+      throw new Refusal("internal");
+  }
 });
+
+function polledAnswer(method: string, activityId: string): Response {
+  const queued = { status: "queued", delivery_mode: "poll", method, activity_id: activityId };
+  return new Response(JSON.stringify(queued), { headers: { "Content-Type": "application/json" } });
+}
 
 function readEnvelope(text: string): Envelope | Refusal {
   try {
@@ -40,8 +54,8 @@ function readEnvelope(text: string): Envelope | Refusal {
 
 /** The message as the object stores it; a body too large for a row goes to R2 first. */
 async function incoming(c: AppContext, id: string, envelope: Envelope): Promise<IncomingMessage> {
-  const { text, method, messageId, messageDigestSource } = envelope;
-  const message = { method, messageId, digest: digestOf(messageDigestSource) };
+  const { text, method, messageId, messageDigestSource, expiresInSeconds } = envelope;
+  const message = { method, messageId, digest: digestOf(messageDigestSource), expiresInSeconds };
   const blobs = blobStoreOf(c.env);
   const bytes = blobs ? new TextEncoder().encode(text) : null;
   if (!blobs || !bytes || !isLargeBody(bytes)) return { ...message, body: text, bodyKey: null };

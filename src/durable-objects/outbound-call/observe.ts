@@ -1,0 +1,68 @@
+import { isCloudflareMade, type Observation } from "../../domain/a2a-outcome.ts";
+import { checkPushUrl, type UrlPolicy } from "../../domain/url-guard.ts";
+
+/** Answers up to this size are kept; a larger one counts as failed and is never cut. */
+export const ANSWER_BYTES_MAX = 10 * 1024 * 1024;
+/** An alarm may run for 15 minutes; what follows the call needs some of them. */
+export const CALL_CEILING_MS = 14 * 60_000;
+
+export interface Call {
+  readonly url: string;
+  readonly body: string | Uint8Array;
+  readonly policy: UrlPolicy;
+  readonly answerBytesMax: number;
+  readonly ceilingMs: number;
+}
+
+/** Makes one call, once, and tells what came of it. Redirects are answers: nothing is followed. Never throws. */
+export async function observe({ url, body, policy, answerBytesMax, ceilingMs }: Call): Promise<Observation> {
+  const check = checkPushUrl(url, policy);
+  if (!check.ok) return { kind: "guard_refused", reason: check.refusal.message };
+  const signal = AbortSignal.timeout(ceilingMs);
+  let response: Response;
+  try {
+    response = await fetch(url, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body,
+      redirect: "manual",
+      signal,
+    });
+  } catch (error) {
+    if (signal.aborted) return { kind: "timed_out" };
+    return { kind: "fetch_threw", reason: error instanceof Error ? error.message : "fetch failed" };
+  }
+  return read(response, answerBytesMax);
+}
+
+async function read(response: Response, bytesMax: number): Promise<Observation> {
+  const { status } = response;
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of response.body ?? []) {
+      size += chunk.byteLength;
+      if (size > bytesMax) return { kind: "too_large", status };
+      chunks.push(chunk);
+    }
+  } catch {
+    return { kind: "answer_cut", status };
+  }
+  const body = new TextDecoder().decode(joined(chunks, size));
+  return {
+    kind: "answered",
+    status,
+    body,
+    cloudflareMade: isCloudflareMade(status, response.headers.get("server"), body),
+  };
+}
+
+function joined(chunks: readonly Uint8Array[], size: number): Uint8Array {
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.byteLength;
+  }
+  return bytes;
+}

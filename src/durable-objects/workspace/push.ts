@@ -1,0 +1,181 @@
+import { digestOf } from "../../domain/credential.ts";
+import { findRepeat } from "../../domain/queue-item.ts";
+import { Refusal } from "../../domain/refusal.ts";
+import { log } from "../../log.ts";
+import type { CallAnswer, CallIntent, CallReport, QueuePlace } from "../outbound-call/call.ts";
+import type { Clock } from "../shared/alarm.ts";
+import type { StoredCall } from "./call-store.ts";
+import type { Core } from "./core.ts";
+import type { IncomingMessage, Sender } from "./messages.ts";
+import type { Queue } from "./queue.ts";
+import type { StoredItem } from "./queue-store.ts";
+
+/** The Worker hands a call over at once; when it died before that, the workspace does so this much later. */
+const HAND_OVER_AFTER_MS = 10_000;
+/** A call that was handed over has reported by then; if not, it is reminded. */
+const REMIND_AFTER_MS = 15 * 60_000;
+const SLICE = 20;
+
+/** What a push target makes of a message: a call for the Worker to hand over, or the queue item that it repeats. */
+export type PushReceived =
+  | { readonly mode: "call"; readonly intent: Omit<CallIntent, "body" | "bodyKey"> }
+  | ({ readonly mode: "queued"; readonly why: "busy" | "working" } & QueuePlace);
+
+/** Hands a call to its own object. */
+export type HandOver = (intent: CallIntent) => Promise<CallAnswer>;
+
+/** The calls of a push target: decided and written here, made in an object of their own, reported back here. */
+export class Push implements Clock {
+  readonly name = "calls";
+  readonly #core: Core;
+  readonly #queue: Queue;
+  readonly #handOver: HandOver;
+  /** Calls that the current turn decided on and that no Worker hands over. */
+  #fresh: number[] = [];
+
+  constructor(core: Core, queue: Queue, handOver: HandOver) {
+    this.#core = core;
+    this.#queue = queue;
+    this.#handOver = handOver;
+  }
+
+  /**
+   * Decides on the call for a message; runs inside a turn. A repetition never calls the agent twice: while the first
+   * call runs it waits for that call's answer too, while the request is queued it gets that place, and for 24 h after
+   * the end it gets the same answer again, because all calls for one message of one sender share one object.
+   */
+  receive(sender: Sender, message: IncomingMessage, now: number): PushReceived {
+    const { calls, queue, profile } = this.#core;
+    const { workspaceId, url, status, capabilities } = profile.get();
+    const callerId = sender.kind === "workspace" ? sender.id : null;
+    const { messageId, digest } = message;
+    if (messageId !== null) {
+      const repeat = findRepeat(queue.openWithDigest(digest), { callerId, messageId });
+      if (repeat)
+        return { mode: "queued", why: repeat.status === "queued" ? "busy" : "working", ...this.#queue.placeOf(repeat) };
+    }
+    const callId =
+      messageId === null ? crypto.randomUUID() : digestOf(JSON.stringify([workspaceId, callerId, messageId, digest]));
+    const open = calls.findOpen(callId);
+    if (open) return { mode: "call", intent: this.#intentOf(open) };
+    if (url === null) throw new Refusal("a2a.no_url", { details: { status } });
+    const call = calls.add({
+      call_id: callId,
+      queue_seq: null,
+      caller_id: callerId,
+      url,
+      method: message.method,
+      native_session: capabilities.session === true ? 1 : 0,
+      message_id: messageId,
+      message_digest: digest,
+      body: message.body,
+      body_key: message.bodyKey,
+      expires_in_s: message.expiresInSeconds ?? null,
+      created_at: now,
+      hand_over_at: now + HAND_OVER_AFTER_MS,
+    });
+    log.info("call.accepted", { workspace_id: workspaceId, call_id: callId, attempt: call.seq, source_id: callerId });
+    return { mode: "call", intent: this.#intentOf(call) };
+  }
+
+  /** The queue id of a call whose caller waits no longer; null when its outcome has been reported meanwhile. */
+  keepWaiting({ callId, attempt }: { callId: string; attempt: number }, now: number): QueuePlace | null {
+    const { calls, queue } = this.#core;
+    const call = calls.find(attempt);
+    const item = queue.find(call?.queue_seq ?? attempt);
+    if (item?.callId === callId && item.completedAt === null) return this.#queue.placeOf(item);
+    return call?.call_id === callId ? this.#queue.addWorking(call, now) : null;
+  }
+
+  /** Takes a call's report in; the same report again changes nothing. Answers where a busy agent's request waits. */
+  report({ callId, attempt, outcome, repeated }: CallReport, now: number): { place: QueuePlace | null } {
+    const { calls, queue } = this.#core;
+    const call = calls.find(attempt);
+    const item = queue.find(call?.queue_seq ?? attempt);
+    if (call?.call_id !== callId) {
+      return { place: item?.callId === callId && item.completedAt === null ? this.#queue.placeOf(item) : null };
+    }
+    calls.remove(attempt);
+    if (item) return { place: this.#queue.settle(item, call, outcome, now) };
+    if (repeated) return { place: null };
+    const place = outcome.reply.kind === "queue" ? this.#queue.add(call, now) : null;
+    const request = { callerId: call.caller_id, method: call.method, body: call.body, bodyKey: call.body_key };
+    if (!place) this.#queue.record(request, outcome, now);
+    return { place };
+  }
+
+  /** Sends on what waits, if the agent has a hand free; runs inside the turn of a heartbeat or registration. */
+  drain(activeTasks: number, now: number): void {
+    const item = this.#queue.take(activeTasks, now);
+    if (item) this.#fresh.push(this.#dispatch(item, now).seq);
+  }
+
+  /** After the commit: hands over what this object itself has decided on. */
+  async handOverFresh(now: number): Promise<void> {
+    const fresh = this.#fresh;
+    this.#fresh = [];
+    await Promise.all(fresh.map((seq) => this.#give(seq, now)));
+  }
+
+  get hasFresh(): boolean {
+    return this.#fresh.length > 0;
+  }
+
+  dueAt(): number | null {
+    return this.#core.calls.nextDue();
+  }
+
+  async run(now: number): Promise<void> {
+    await Promise.all(this.#core.calls.due(now, SLICE).map((seq) => this.#give(seq, now)));
+  }
+
+  #dispatch(item: StoredItem, now: number): StoredCall {
+    const { url, capabilities } = this.#core.profile.get();
+    return this.#core.calls.add({
+      call_id: item.callId,
+      queue_seq: item.seq,
+      caller_id: item.callerId,
+      url: url ?? "",
+      method: item.method,
+      native_session: capabilities.session === true ? 1 : 0,
+      message_id: item.messageId,
+      message_digest: item.messageDigest,
+      body: null,
+      body_key: null,
+      expires_in_s: null,
+      created_at: now,
+      hand_over_at: now + HAND_OVER_AFTER_MS,
+    });
+  }
+
+  async #give(seq: number, now: number): Promise<void> {
+    const { calls, queue } = this.#core;
+    const call = calls.find(seq);
+    if (!call) return;
+    const { body, bodyKey } = (call.queue_seq === null ? null : queue.find(call.queue_seq)) ?? {
+      body: call.body,
+      bodyKey: call.body_key,
+    };
+    try {
+      await this.#handOver({ ...this.#intentOf(call), body, bodyKey });
+      // Only a call that the Worker should have handed over needs a later look; its report deletes the row.
+      if (call.hand_over_at <= now) calls.handOverAt(seq, now + REMIND_AFTER_MS);
+    } catch (error) {
+      calls.handOverAt(seq, now + HAND_OVER_AFTER_MS);
+      const reason = error instanceof Error ? error.name : "unknown";
+      log.warn("call.not_handed_over", { call_id: call.call_id, attempt: seq, reason });
+    }
+  }
+
+  #intentOf(call: StoredCall): Omit<CallIntent, "body" | "bodyKey"> {
+    const { workspaceId, name } = this.#core.profile.get();
+    return {
+      callId: call.call_id,
+      attempt: call.seq,
+      reportTo: workspaceId,
+      url: call.url,
+      // Without a backend there is no container that could have died.
+      target: { name, method: call.method, container: "none", nativeSession: call.native_session === 1 },
+    };
+  }
+}
