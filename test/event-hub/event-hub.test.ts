@@ -183,7 +183,7 @@ describe("a listener that comes back", () => {
     await hub.publish({ ...mine, events: many });
     expect((await (await listen(hub, { since: first })).frame()).event).toBe("resync");
     const kept = await runInDurableObject(hub, (_, { storage }) =>
-      storage.sql.exec<{ kept: number }>("SELECT count(*) AS kept FROM events").one(),
+      storage.sql.exec<{ kept: number }>("SELECT count(*) AS kept FROM hub_events").one(),
     );
     expect(kept).toEqual({ kept: HISTORY_EVENTS_MAX });
   });

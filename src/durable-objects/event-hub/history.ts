@@ -45,7 +45,7 @@ export class History {
     const fresh = events.filter(({ version }) => version === null || version > through);
     const highest = Math.max(through, ...fresh.map(({ version }) => version ?? through));
     if (highest > through) {
-      this.#sql.exec("INSERT OR REPLACE INTO senders (workspace_id, through) VALUES (?, ?)", workspaceId, highest);
+      this.#sql.exec("INSERT OR REPLACE INTO hub_senders (workspace_id, through) VALUES (?, ?)", workspaceId, highest);
     }
     const pathText = JSON.stringify(path);
     const told = fresh.map(({ version, ...event }): NumberedEvent => {
@@ -60,11 +60,11 @@ export class History {
   after(number: number, filter: EventFilter): NumberedEvent[] | null {
     const head = this.head();
     if (number === head) return [];
-    const [oldest] = this.#sql.exec<{ number: number }>("SELECT number FROM events ORDER BY number LIMIT 1");
+    const [oldest] = this.#sql.exec<{ number: number }>("SELECT number FROM hub_events ORDER BY number LIMIT 1");
     if (!oldest || number < oldest.number || number > head) return null;
     const missed: NumberedEvent[] = [];
     let size = 0;
-    for (const row of this.#sql.exec<EventRow>("SELECT * FROM events WHERE number > ? ORDER BY number", number)) {
+    for (const row of this.#sql.exec<EventRow>("SELECT * FROM hub_events WHERE number > ? ORDER BY number", number)) {
       if (!hears(filter, row.workspace_id, JSON.parse(row.path) as string[])) continue;
       size += row.payload.length;
       if (size > REPLAY_CHARS_MAX) return null;
@@ -81,9 +81,9 @@ export class History {
 
   /** False when the ticket has been spent before. */
   spend({ nonce, expiresAt }: { nonce: string; expiresAt: number }, now: number): boolean {
-    this.#sql.exec("DELETE FROM spent_tickets WHERE expires_at < ?", now);
+    this.#sql.exec("DELETE FROM hub_spent_tickets WHERE expires_at < ?", now);
     const inserted = this.#sql.exec(
-      "INSERT OR IGNORE INTO spent_tickets (nonce, expires_at) VALUES (?, ?) RETURNING nonce",
+      "INSERT OR IGNORE INTO hub_spent_tickets (nonce, expires_at) VALUES (?, ?) RETURNING nonce",
       nonce,
       expiresAt,
     );
@@ -97,7 +97,7 @@ export class History {
 
   #toldThrough(workspaceId: string): number {
     const [row] = this.#sql.exec<{ through: number }>(
-      "SELECT through FROM senders WHERE workspace_id = ?",
+      "SELECT through FROM hub_senders WHERE workspace_id = ?",
       workspaceId,
     );
     return row?.through ?? 0;
@@ -116,7 +116,7 @@ export class History {
       bytes_through: last.bytes_through + bytes,
     };
     this.#sql.exec(
-      `INSERT INTO events (number, ordinal, bytes_through, workspace_id, path, event, payload, timestamp)
+      `INSERT INTO hub_events (number, ordinal, bytes_through, workspace_id, path, event, payload, timestamp)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
       tail.number,
       tail.ordinal,
@@ -136,18 +136,18 @@ export class History {
     const tooMany = (row: Tail) =>
       row.ordinal <= ordinal - HISTORY_EVENTS_MAX || row.bytes_through <= bytesThrough - HISTORY_BYTES_MAX;
     let through = 0;
-    const oldest = "SELECT number, ordinal, bytes_through FROM events ORDER BY number LIMIT ?";
+    const oldest = "SELECT number, ordinal, bytes_through FROM hub_events ORDER BY number LIMIT ?";
     for (const row of this.#sql.exec<Tail & Record<string, SqlStorageValue>>(oldest, rows)) {
       if (!tooMany(row)) break;
       through = row.number;
     }
-    if (through > 0) this.#sql.exec("DELETE FROM events WHERE number <= ?", through);
+    if (through > 0) this.#sql.exec("DELETE FROM hub_events WHERE number <= ?", through);
   }
 
   #last(): Tail {
     this.#tail ??= this.#sql
       .exec<Tail & Record<string, SqlStorageValue>>(
-        "SELECT number, ordinal, bytes_through FROM events ORDER BY number DESC LIMIT 1",
+        "SELECT number, ordinal, bytes_through FROM hub_events ORDER BY number DESC LIMIT 1",
       )
       .toArray()[0] ?? { number: 0, ordinal: 0, bytes_through: 0 };
     return this.#tail;

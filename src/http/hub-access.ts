@@ -1,0 +1,135 @@
+import { digestOf } from "../domain/credential.ts";
+import type { HubListener, ListenerCredential, ListenRequest } from "../domain/hub-listener.ts";
+import { Refusal } from "../domain/refusal.ts";
+import { issuePass, type PassScope, readPass, type SocketPass, TICKET_LIFETIME_MS } from "../domain/socket-pass.ts";
+import { canonicalWorkspaceId } from "../domain/workspace-id.ts";
+import { ask } from "./ask.ts";
+import { type Credential, limitBadCredentials, readCredential, workspaceAccess } from "./caller.ts";
+import { type AppContext, organisationOf, workspaceOf } from "./context.ts";
+import { acceptedCredentials, bearerDigest, cookiePass, isForeignPage, OPEN_CREDENTIAL } from "./socket-cookie.ts";
+
+/** The subprotocol of a socket whose credential travels as another one, because pages cannot set headers. */
+const EVENTS_PROTOCOL = "posthouse.events";
+const BEARER_PROTOCOL = "posthouse.bearer.";
+
+/** Who may listen on `/ws`, and the subprotocol to confirm. */
+export interface Admission extends Pick<ListenRequest, "listener" | "ticket"> {
+  readonly protocol: string | null;
+}
+
+/**
+ * Judges a handshake: an agent by its own token, an operator by bearer, ticket or cookie, and in open dev mode a
+ * page that shows nothing. A page of a foreign origin is refused first, whatever it shows.
+ */
+export async function admit(c: AppContext): Promise<Admission> {
+  if (c.req.header("Authorization") === undefined && isForeignPage(c)) throw new Refusal("hub.foreign_origin");
+  const { credential, digest, protocol } = await presented(c);
+  if (c.req.header("X-Workspace-ID") || credential.kind === "workspace") {
+    return { listener: await agentListener(c, credential), ticket: null, protocol };
+  }
+  const ticket = credential.kind === "none" ? await ticketPass(c) : null;
+  const pass = ticket ?? (credential.kind === "none" ? cookiePass(c) : null);
+  // A ticket lets in once; a cookie must be renewed.
+  const until = ticket === null && pass !== null ? pass.expiresAt : null;
+  const shown = pass ? listenerCredential(pass.credential) : operator(c, credential, digest);
+  return { listener: { filter: { kind: "all" }, format: "frame", credential: shown, until }, ticket, protocol };
+}
+
+/** Who may read a workspace's event stream: whoever passes WorkspaceAuth, or a page with the cookie. */
+export async function streamListener(c: AppContext, workspaceId: string): Promise<HubListener> {
+  const pass = c.var.credential.kind === "none" ? cookiePass(c) : null;
+  const access = pass ? ({ kind: "admin" } as const) : workspaceAccess(c, workspaceId);
+  await ask(c, workspaceOf(c, workspaceId).verify({ access }));
+  const filter = { kind: "one", workspaceId } as const;
+  const listener = (credential: ListenerCredential): HubListener => {
+    return { filter, format: "stream", credential, until: pass?.expiresAt ?? null };
+  };
+  switch (access.kind) {
+    case "token":
+      return listener({ kind: "workspace", id: workspaceId, digest: access.digest });
+    case "admin":
+      return listener({ kind: "admin", digest: pass?.credential ?? bearerDigest(c) });
+    case "canvas":
+      return listener({ kind: "open" });
+  }
+}
+
+/** A ticket for one socket, in the name of the operator who asks. */
+export function issueTicket(c: AppContext): string {
+  const [key] = c.var.config.tokenKeys;
+  if (key === undefined) throw new Refusal("token.key_missing");
+  const expiresAt = Date.now() + TICKET_LIFETIME_MS;
+  const credential = c.var.credential.kind === "admin" ? bearerDigest(c) : OPEN_CREDENTIAL;
+  return issuePass(ticketScope(c), { credential, expiresAt, nonce: crypto.randomUUID() }, key);
+}
+
+interface Presented {
+  readonly credential: Credential;
+  /** Digest of the bearer. */
+  readonly digest: string;
+  readonly protocol: string | null;
+}
+
+/** The bearer of the header, else the one among the subprotocols. */
+async function presented(c: AppContext): Promise<Presented> {
+  const { credential } = c.var;
+  const offered = fromProtocols(c);
+  if (credential.kind !== "none") return { credential, digest: bearerDigest(c), protocol: offered.protocol };
+  if (offered.credential.kind === "invalid") await limitBadCredentials(c);
+  return offered;
+}
+
+function fromProtocols(c: AppContext): Presented {
+  const offered = (c.req.header("Sec-WebSocket-Protocol") ?? "").split(",").map((name) => name.trim());
+  const carrier = offered.find((name) => name.startsWith(BEARER_PROTOCOL));
+  // A browser gives up when none of what it offered is confirmed; the secret is only where nothing else was offered.
+  const protocol = offered.includes(EVENTS_PROTOCOL) ? EVENTS_PROTOCOL : (carrier ?? null);
+  if (carrier === undefined) return { credential: { kind: "none" }, digest: "", protocol };
+  const bearer = Buffer.from(carrier.slice(BEARER_PROTOCOL.length), "base64url").toString().trim();
+  const credential = readCredential(`Bearer ${bearer}`, c.var.config);
+  return { credential: bearer === "" ? { kind: "invalid" } : credential, digest: digestOf(bearer), protocol };
+}
+
+async function agentListener(c: AppContext, credential: Credential): Promise<HubListener> {
+  const claimed = c.req.header("X-Workspace-ID");
+  if (claimed && canonicalWorkspaceId(claimed) === null) throw new Refusal("workspace.invalid_id");
+  if (credential.kind === "none") throw new Refusal("auth.missing_token");
+  if (credential.kind !== "workspace" || (claimed && claimed !== credential.id))
+    throw new Refusal("auth.invalid_token");
+  const { id, digest } = credential;
+  const { path } = await ask(c, workspaceOf(c, id).verify({ access: { kind: "token", digest } }));
+  return {
+    filter: { kind: "kin", path },
+    format: "frame",
+    credential: { kind: "workspace", id, digest },
+    until: null,
+  };
+}
+
+function listenerCredential(digest: string): ListenerCredential {
+  return digest === OPEN_CREDENTIAL ? { kind: "open" } : { kind: "admin", digest };
+}
+
+function operator(c: AppContext, credential: Credential, digest: string): ListenerCredential {
+  if (credential.kind === "admin") return { kind: "admin", digest };
+  if (credential.kind !== "none") throw new Refusal("auth.invalid_admin_token");
+  if (!c.var.config.devMode) throw new Refusal("auth.admin_required");
+  return { kind: "open" };
+}
+
+async function ticketPass(c: AppContext): Promise<SocketPass | null> {
+  const ticket = c.req.query("ticket");
+  if (ticket === undefined) return null;
+  const pass = readTicket(c, ticket);
+  if (pass !== null) return pass;
+  await limitBadCredentials(c);
+  throw new Refusal("hub.invalid_ticket");
+}
+
+function readTicket(c: AppContext, ticket: string): SocketPass | null {
+  return readPass(ticket, ticketScope(c), acceptedCredentials(c), Date.now());
+}
+
+function ticketScope(c: AppContext): PassScope {
+  return { purpose: "ticket", organisation: organisationOf(c.var.config), origin: "" };
+}

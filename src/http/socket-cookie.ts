@@ -1,0 +1,66 @@
+import { getCookie } from "hono/cookie";
+import { createMiddleware } from "hono/factory";
+import { digestOf } from "../domain/credential.ts";
+import { COOKIE_LIFETIME_MS, issuePass, type PassScope, readPass, type SocketPass } from "../domain/socket-pass.ts";
+import { type AppContext, type AppEnv, organisationOf } from "./context.ts";
+import { isOwnOrigin } from "./edge.ts";
+
+export const SOCKET_COOKIE = "__Host-posthouse-ws";
+/** All spellings of the platform's own origin are one: a proxy may change the scheme between two requests. */
+const OWN_ORIGIN = "own";
+/** What a ticket stands for where nobody has to show anything. */
+export const OPEN_CREDENTIAL = "open";
+
+/**
+ * A page cannot put a bearer on a WebSocket. So an operator's call from an allowed page is answered with a cookie
+ * that does, for ten minutes, and that nothing but `/ws` and the event stream accepts. Browsers take `Secure` cookies
+ * on plain http from localhost only.
+ */
+export const socketCookie = createMiddleware<AppEnv>(async (c, next) => {
+  await next();
+  if (c.var.credential.kind !== "admin" || c.res.status === 101) return;
+  const [key] = c.var.config.tokenKeys;
+  const origin = pageOrigin(c);
+  if (key === undefined || origin === null) return;
+  const pass = { credential: bearerDigest(c), expiresAt: Date.now() + COOKIE_LIFETIME_MS, nonce: "" };
+  const cookie = `${SOCKET_COOKIE}=${issuePass(cookieScope(c, origin), pass, key)}`;
+  const lifetime = `Max-Age=${COOKIE_LIFETIME_MS / 1000}`;
+  c.res.headers.append("Set-Cookie", `${cookie}; Path=/; ${lifetime}; HttpOnly; Secure; SameSite=None; Partitioned`);
+});
+
+/** The pass in the request's cookie, as good as the credential that it stands for; null when there is none. */
+export function cookiePass(c: AppContext): SocketPass | null {
+  const origin = pageOrigin(c);
+  const cookie = getCookie(c, SOCKET_COOKIE);
+  if (origin === null || cookie === undefined) return null;
+  return readPass(cookie, cookieScope(c, origin), acceptedCredentials(c), Date.now());
+}
+
+/** What a pass may have been made for and under. */
+export function acceptedCredentials(c: AppContext): { credentials: string[]; keys: readonly string[] } {
+  const { adminTokens, tokenKeys, devMode } = c.var.config;
+  return { credentials: devMode ? [OPEN_CREDENTIAL] : adminTokens.map(digestOf), keys: tokenKeys };
+}
+
+/** Digest of the bearer in the Authorization header. */
+export function bearerDigest(c: AppContext): string {
+  return digestOf((c.req.header("Authorization") ?? "").slice("Bearer ".length).trim());
+}
+
+/** Whether a page of a foreign origin makes this request. */
+export function isForeignPage(c: AppContext): boolean {
+  return c.req.header("Origin") !== undefined && pageOrigin(c) === null;
+}
+
+/** The page that makes this request; null when it is none that may. */
+function pageOrigin(c: AppContext): string | null {
+  const origin = c.req.header("Origin");
+  // Browsers leave Origin out of same-origin reads; no page can set Sec-Fetch-Site.
+  if (origin === undefined) return c.req.header("Sec-Fetch-Site") === "same-origin" ? OWN_ORIGIN : null;
+  if (isOwnOrigin(c, origin)) return OWN_ORIGIN;
+  return c.var.config.corsOrigins.has(origin) ? origin : null;
+}
+
+function cookieScope(c: AppContext, origin: string): PassScope {
+  return { purpose: "cookie", organisation: organisationOf(c.var.config), origin };
+}
