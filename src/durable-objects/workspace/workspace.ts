@@ -519,13 +519,18 @@ export class Workspace extends DurableObject<Env> {
       this.#listeners.deliver(now);
       this.ctx.waitUntil(this.#flushAndRearm(now));
     }
-    if (flush.isDirty() || once.length > 0) this.ctx.waitUntil(this.#hub.run(now, once));
+    if (flush.isDirty() || once.length > 0) this.ctx.waitUntil(this.#tellHubAndRearm(now, once));
     if (this.#push.hasFresh) this.ctx.waitUntil(this.#push.handOverFresh(now));
     if (urgent) {
       const told = this.#board.run(now);
       await Promise.race([told, scheduler.wait(BOARD_WAIT_MS)]);
     }
     this.#alarm.arm(now);
+  }
+
+  async #tellHubAndRearm(now: number, once: HubEvent[]): Promise<void> {
+    await this.#hub.run(now, once);
+    this.#alarm.arm(Date.now());
   }
 
   async #flushAndRearm(now: number): Promise<void> {
