@@ -8,7 +8,8 @@ import { type Agent, anAgent, BASE, call, send, tell } from "../support/platform
 import { until } from "../support/until.ts";
 
 const UPGRADE = { Upgrade: "websocket" };
-const HUB = env.EVENT_HUB.getByName("default");
+/** Named anew each time: a stub does not survive the restart of its object. */
+const hub = () => env.EVENT_HUB.getByName("default");
 
 async function canvas(query = ""): Promise<Listening> {
   return listeningTo(await send(`/ws${query}`, { headers: UPGRADE }));
@@ -27,7 +28,7 @@ async function aParentWithChild(): Promise<{ parent: Agent; child: Agent; strang
 
 async function hubSockets(): Promise<number> {
   return runInDurableObject(
-    HUB,
+    hub(),
     (_, state) => state.getWebSockets().filter(({ readyState }) => readyState === WebSocket.OPEN).length,
   );
 }
@@ -68,18 +69,25 @@ describe("a canvas in open dev mode", () => {
     const socket = await canvas();
     const agent = await anAgent();
     const [{ id: since }] = await socket.framesOf(agent.id, 1);
-    await runInDurableObject(HUB, (_, { storage }) => {
+    await runInDurableObject(hub(), (_, { storage }) => {
       storage.sql.exec("INSERT INTO schema_steps (id) VALUES (1000)");
     });
-    await evictDurableObject(HUB);
+    await evictDurableObject(hub());
     await tell(agent, "while the hub was down");
-    await runInDurableObject(HUB, (_, { storage }) => {
+    const workspace = env.WORKSPACE.getByName(agent.id);
+    await until("the workspace has set its alarm to tell again", () =>
+      runInDurableObject(workspace, async (_, { storage }) => {
+        const alarmAt = await storage.getAlarm();
+        return alarmAt !== null && alarmAt <= Date.now() + 5_000;
+      }),
+    );
+    await runInDurableObject(hub(), (_, { storage }) => {
       storage.sql.exec("DELETE FROM schema_steps WHERE id = 1000");
     });
-    await expect(runInDurableObject(HUB, (_, state) => state.abort("restart"))).rejects.toThrow("restart");
+    await expect(runInDurableObject(hub(), (_, state) => state.abort("restart"))).rejects.toThrow("restart");
     const again = await canvas(`?since=${since}`);
     vi.setSystemTime(Date.now() + 60_000);
-    await runDurableObjectAlarm(env.WORKSPACE.getByName(agent.id));
+    await runDurableObjectAlarm(workspace);
     await tell(agent, "afterwards");
     const frames = await again.framesOf(agent.id, 2);
     expect(frames.map(({ payload }) => payload.request_body.params.message.parts[0].text)).toEqual([
@@ -224,6 +232,12 @@ describe("a workspace's event stream", () => {
     expect(await again.block()).toBe(": ping");
     expect(await again.block()).toContain('"missed"');
     await again.cancel();
+  });
+
+  it("is open to everybody in open dev mode", async () => {
+    const stream = new Stream(await send(`/workspaces/${(await anAgent()).id}/events/stream`));
+    expect(await stream.block()).toBe(": ping");
+    await stream.cancel();
   });
 
   it("is 404 for a workspace that nobody created, 400 for no id, and 401 for a foreign bearer", async () => {
