@@ -140,8 +140,8 @@ export class Workspace extends DurableObject<Env> {
   verify(input: { access: Access; sending?: boolean }): Promise<Reply<VerifiedCaller>> {
     return this.#turn(input.access, ({ now }) => {
       const { profile } = this.#core;
-      const { workspaceId, name, path, lastOutboundAt, removedAt } = profile.get();
-      if (removedAt !== null) throw new Refusal("workspace.removed", { details: { id: workspaceId } });
+      this.#requireLive();
+      const { workspaceId, name, path, lastOutboundAt } = profile.get();
       if (input.sending && (lastOutboundAt === null || now - lastOutboundAt > 60_000))
         profile.set({ lastOutboundAt: now });
       return { id: workspaceId, name, path };
@@ -220,6 +220,7 @@ export class Workspace extends DurableObject<Env> {
   /** A row that the agent reports; false when nobody has created the workspace. */
   reportActivity(input: { access: Access; row: Omit<NewActivity, "own" | "event"> }): Promise<Reply<true>> {
     return this.#turn(input.access, ({ now }) => {
+      this.#requireLive();
       this.#messages.report(input.row, now);
       return true as const;
     });
@@ -227,7 +228,10 @@ export class Workspace extends DurableObject<Env> {
 
   /** Moves the delivery watermark to a row's id or seq. */
   acknowledge(input: { access: Access; upTo: string | number }): Promise<Reply<{ ackedSeq: number }>> {
-    return this.#turn(input.access, () => ({ ackedSeq: this.#messages.acknowledge(input.upTo) }));
+    return this.#turn(input.access, () => {
+      this.#requireLive();
+      return { ackedSeq: this.#messages.acknowledge(input.upTo) };
+    });
   }
 
   notify(input: { access: Access; message: string; attachments: readonly Attachment[] }): Promise<Reply<true>> {
@@ -333,9 +337,9 @@ export class Workspace extends DurableObject<Env> {
 
   addToken(input: { access: Access; minted: MintedToken }): Promise<Reply<{ id: string }>> {
     return this.#turn(input.access, ({ now }) => {
+      this.#requireLive();
       const { profile, tokens } = this.#core;
-      const { removedAt, workspaceId } = profile.get();
-      if (removedAt !== null) throw new Refusal("workspace.removed", { details: { id: workspaceId } });
+      const { workspaceId } = profile.get();
       const id = tokens.add(input.minted, now * 1000);
       log.info("token.minted", { workspace_id: workspaceId, token_id: id });
       return { id };
@@ -490,10 +494,16 @@ export class Workspace extends DurableObject<Env> {
   }
 
   #externalId(refusal: "external.connection_refused" | "external.rotate_refused"): string {
-    const { workspaceId, runtime, removedAt } = this.#core.profile.get();
-    if (removedAt !== null) throw new Refusal("workspace.removed", { details: { id: workspaceId } });
+    this.#requireLive();
+    const { workspaceId, runtime } = this.#core.profile.get();
     if (runtime !== "external") throw new Refusal(refusal, { details: { runtime } });
     return workspaceId;
+  }
+
+  /** Whoever still gets here after a removal is an operator: the tokens are gone. */
+  #requireLive(): void {
+    const { removedAt, workspaceId } = this.#core.profile.get();
+    if (removedAt !== null) throw new Refusal("workspace.removed", { details: { id: workspaceId } });
   }
 
   #takeRate(access: Access | null, now: number): RateState | null {
