@@ -239,7 +239,7 @@ export const REFUSALS = {
   },
   "token.key_missing": {
     status: 503,
-    error: "platform cannot mint tokens",
+    error: "platform cannot read or mint tokens",
     hint: "The operator must set the secret TOKEN_KEY.",
   },
   "a2a.invalid_caller": {

@@ -21,6 +21,8 @@ export function readCredential(header: string | undefined, config: Config): Cred
   const bearer = header.slice(BEARER.length).trim();
   if (bearer === "") return { kind: "none" };
   if (config.adminTokens.some((token) => equalSecret(token, bearer))) return { kind: "admin" };
+  // Agents take a 401 for a revocation, so a platform that lost its key must not answer with one.
+  if (config.tokenKeys.length === 0) throw new Refusal("token.key_missing");
   const token = readToken(bearer, config.tokenKeys);
   if (token?.kind !== "workspace") return { kind: "invalid" };
   return { kind: "workspace", id: token.id, digest: digestOf(bearer) };

@@ -1,0 +1,101 @@
+import { describe, expect, inject, it } from "vitest";
+import { aDeployment } from "../support/client-deployment.ts";
+import { away, back, FILE_LANE, statements } from "../support/ledger.ts";
+import { anAgent, call } from "../support/platform.ts";
+
+describe("health and build", () => {
+  it("answer without touching anything", async () => {
+    const before = await statements();
+    const bare = aDeployment({ DIRECTORY: undefined, WORKSPACE: undefined, BLOBS: undefined, DATABASE_URL: "" });
+    expect(await bare.call("/health")).toMatchObject({ status: 200, text: '{"status":"ok"}' });
+    expect((await aDeployment({ GIT_SHA: "abc123" }).call("/buildinfo")).body).toEqual({ git_sha: "abc123" });
+    expect(await statements()).toBe(before);
+  });
+});
+
+describe("the upload limits", () => {
+  it("are 25 MiB a file, 50 MiB a request, 64 files, or what variables say", async () => {
+    expect((await call("/uploads/limits")).body).toEqual({
+      per_file_bytes: 25 * 1024 * 1024,
+      per_request_bytes: 50 * 1024 * 1024,
+      max_attachments_per_message: 64,
+    });
+    const smaller = aDeployment({ UPLOAD_FILE_BYTES: "1000", UPLOAD_REQUEST_BYTES: "2000", UPLOAD_FILES: "3" });
+    expect((await smaller.call("/uploads/limits")).body).toEqual({
+      per_file_bytes: 1_000,
+      per_request_bytes: 2_000,
+      max_attachments_per_message: 3,
+    });
+  });
+});
+
+describe("readiness", () => {
+  it("names every dependency and counts what waits", async () => {
+    await anAgent();
+    const { status, body } = await call("/readyz");
+    expect(status).toBe(200);
+    expect(body).toMatchObject({
+      status: "ready",
+      dependencies: { directory: { ok: true }, database: { ok: true }, blobs: { ok: true } },
+      set_aside: 0,
+      flush: { blocked_reason: null, failing_since: null },
+    });
+    expect(body.workspaces).toBeGreaterThan(0);
+    expect(body.findings).toContain("open dev mode: requests without a bearer are admitted");
+  });
+
+  it("is degraded, not down, while Postgres is away", async () => {
+    await away(FILE_LANE);
+    try {
+      const { status, body } = await call("/readyz");
+      expect(status).toBe(200);
+      expect(body).toMatchObject({
+        status: "degraded",
+        dependencies: { database: { ok: false, detail: "the database does not answer" } },
+      });
+    } finally {
+      await back(FILE_LANE);
+    }
+    expect((await call("/readyz")).body.status).toBe("ready");
+  });
+
+  it("says so when there is no database, or another deployment's", async () => {
+    const without = await aDeployment({ DATABASE_URL: "" }).call("/readyz");
+    expect(without.body.dependencies.database).toEqual({ ok: false, detail: "DATABASE_URL is not set" });
+    const foreign = await aDeployment({ DEPLOYMENT_ID: "another" }).call("/readyz");
+    expect(foreign.body.dependencies.database.detail).toContain("belongs to another deployment");
+  });
+
+  it("is 503 when the directory does not answer", async () => {
+    const broken = {
+      getByName: () => ({ gauges: () => Promise.reject(new Error("gone")) }),
+    };
+    expect(await aDeployment({ DIRECTORY: broken }).call("/readyz")).toMatchObject({
+      status: 503,
+      body: { status: "unavailable", dependencies: { directory: { ok: false } } },
+    });
+  });
+
+  it("shows findings of configuration and never a secret", async () => {
+    const deployment = aDeployment({ RATE_LIMIT: "many", TOKEN_KEY: "", CURSOR_KEY: "" });
+    const { body, text } = await deployment.call("/readyz");
+    expect(body.findings).toEqual([
+      "RATE_LIMIT must be a whole number from 1 to 1000000; 600 is used",
+      "TOKEN_KEY is not set: no token can be minted or read",
+      "CURSOR_KEY is not set: row ids are not protected",
+    ]);
+    expect(text).not.toContain(inject("databaseUrl"));
+    expect(text).not.toContain("an-operator's-secret");
+  });
+});
+
+describe("the local cron route", () => {
+  it("fires a cron at will, and is unknown in a deployment", async () => {
+    expect((await call("/cdn-cgi/handler/scheduled?cron=*+*+*+*+*")).body).toEqual({
+      outcome: "ok",
+      cron: "* * * * *",
+    });
+    const deployed = await aDeployment({ LOCAL_PLATFORM: "" }).call("/cdn-cgi/handler/scheduled");
+    expect(deployed).toMatchObject({ status: 404, body: { error: "404 page not found" } });
+  });
+});
