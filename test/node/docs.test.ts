@@ -1,0 +1,42 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+
+const WIRE = readFileSync(new URL("../../docs/wire.md", import.meta.url), "utf8");
+
+/** A module of the Worker. Its types belong to workerd's project, so only what is looked at here is named. */
+function source<Shape>(path: string): Promise<Shape> {
+  return import(new URL(`../../src/${path}`, import.meta.url).href) as Promise<Shape>;
+}
+
+async function registeredRoutes(): Promise<Set<string>> {
+  const { app } = await source<{ app: { routes: { method: string; path: string }[] } }>("http/app.ts");
+  const routes = app.routes.filter(({ method }) => method !== "ALL");
+  return new Set(routes.map(({ method, path }) => `${method} ${path.replaceAll(/\{.*?\}/g, "")}`));
+}
+
+/** Whatever stands in backticks as a method and a path. */
+function documentedRoutes(text: string): Set<string> {
+  return new Set(
+    [...text.matchAll(/`((?:GET|HEAD|POST|PUT|PATCH|DELETE) \/[^`?]*)[^`]*`/g)].map(([, route]) => route ?? ""),
+  );
+}
+
+async function catalogueRows(): Promise<string[]> {
+  const { REFUSALS } = await source<{ REFUSALS: Record<string, { status: number; error: string }> }>(
+    "domain/refusal.ts",
+  );
+  return Object.entries(REFUSALS)
+    .sort(([one], [other]) => (one < other ? -1 : 1))
+    .map(([code, { status, error }]) => `| \`${code}\` | ${status} | ${error} |`);
+}
+
+describe("docs/wire.md", () => {
+  it("names every route that the Worker answers, and no other", async () => {
+    expect([...documentedRoutes(WIRE)].sort()).toEqual([...(await registeredRoutes())].sort());
+  });
+
+  it("lists every refusal with its status and text", async () => {
+    const [, table = ""] = WIRE.split("## Every refusal");
+    expect(table.split("\n").filter((line) => line.startsWith("| `"))).toEqual(await catalogueRows());
+  });
+});
