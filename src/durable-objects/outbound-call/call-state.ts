@@ -35,20 +35,20 @@ interface StoredEnd {
  */
 export class CallState {
   readonly #kv: SyncKvStorage;
+  #intent: CallIntent | null = null;
 
   constructor(kv: SyncKvStorage) {
     this.#kv = kv;
   }
 
   get intent(): CallIntent | null {
-    const stored = this.#kv.get<StoredIntent>("intent");
-    if (!stored) return null;
-    const { body, ...rest } = stored;
-    const { text, key } = unpacked(body);
-    return { ...rest, body: text, bodyKey: key };
+    this.#intent ??= this.#readIntent();
+    return this.#intent;
   }
 
-  begin({ body, bodyKey, ...rest }: CallIntent): void {
+  begin(intent: CallIntent): void {
+    const { body, bodyKey, ...rest } = intent;
+    this.#intent = intent;
     this.#kv.put<StoredIntent>("intent", { ...rest, body: packed(keptText(body, bodyKey)) });
   }
 
@@ -86,6 +86,19 @@ export class CallState {
 
   confirm(confirmed: Confirmed): void {
     this.#kv.put("confirmed", confirmed);
+  }
+
+  /** After everything stored is gone. */
+  forget(): void {
+    this.#intent = null;
+  }
+
+  #readIntent(): CallIntent | null {
+    const stored = this.#kv.get<StoredIntent>("intent");
+    if (!stored) return null;
+    const { body, ...rest } = stored;
+    const { text, key } = unpacked(body);
+    return { ...rest, body: text, bodyKey: key };
   }
 }
 

@@ -238,6 +238,7 @@ export class OutboundCall extends DurableObject<Env> {
     // A text that a row shows too belongs to the row.
     if (key !== null && key !== ended?.outcome.recorded?.key) await this.#blobs?.delete([key]);
     await this.ctx.storage.deleteAll();
+    this.#state.forget();
   }
 }
 

@@ -3,7 +3,6 @@ import type { ActivityQuery } from "../../domain/activity-query.ts";
 import { canCommunicate, type Path } from "../../domain/hierarchy.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { fileIdOfPendingUri } from "../../domain/upload.ts";
-import { log } from "../../log.ts";
 import type { Core } from "./core.ts";
 import type { ActivityPage, NewActivity } from "./inbox-store.ts";
 import { deliveryModeOf } from "./profile-store.ts";
@@ -20,9 +19,9 @@ export interface IncomingMessage {
   readonly bodyKey: string | null;
   readonly method: string;
   readonly messageId: string | null;
+  readonly digest: string;
   /** How long it is worth sending to an agent that is busy; for ever where this is left out. */
   readonly expiresInSeconds?: number | null;
-  readonly digest: string;
 }
 
 /** Messages in, words to the user out, and what readers have seen. All methods run inside a turn. */

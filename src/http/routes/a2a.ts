@@ -25,7 +25,12 @@ export const a2aRoutes = new Hono<AppEnv>().post("/a2a", async (c) => {
     throw envelope;
   }
   const message = await incoming(c, id, envelope);
-  const received = await ask(c, target.receive({ caller, message }));
+  const received = await ask(c, target.receive({ caller, message })).catch(async (error) => {
+    // Only a refusal is certain to have stored nothing.
+    if (error instanceof Refusal && error.code !== "overloaded") await dropBody(c, message);
+    throw error;
+  });
+  if (received.mode === "queued" || (received.mode === "poll" && received.repeated)) await dropBody(c, message);
   switch (received.mode) {
     case "call":
       return pushAnswer(c, id, { ...received.intent, body: message.body, bodyKey: message.bodyKey });
@@ -50,6 +55,11 @@ function readEnvelope(text: string): Envelope | Refusal {
     if (error instanceof Refusal) return error;
     throw error;
   }
+}
+
+/** A body in R2 that no row has come to name. */
+async function dropBody(c: AppContext, { bodyKey }: IncomingMessage): Promise<void> {
+  if (bodyKey !== null) await blobStoreOf(c.env)?.delete([bodyKey]);
 }
 
 /** The message as the object stores it; a body too large for a row goes to R2 first. */
