@@ -10,6 +10,7 @@ import { log } from "../../log.ts";
 import { AlarmScheduler } from "../shared/alarm.ts";
 import { type Delivery, type Effect, Effects } from "../shared/effects.ts";
 import { Flush } from "../shared/flush.ts";
+import { FlushPace } from "../shared/flush-pace.ts";
 import { type Reply, reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
 import { workspaceStub } from "../shared/stubs.ts";
@@ -65,6 +66,7 @@ export class Directory extends DurableObject<Env> {
   readonly #nodes: NodeStore;
   readonly #effects: Effects;
   readonly #flush: Flush;
+  readonly #pace: FlushPace;
   #alarm: AlarmScheduler;
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -81,6 +83,7 @@ export class Directory extends DurableObject<Env> {
       tables: [this.#nodes.mirror()],
       write: (batch) => writeLedger(database, batch),
     });
+    this.#pace = new FlushPace(this.#flush);
     this.#alarm = this.#scheduler(null);
     void ctx.blockConcurrencyWhile(async () => {
       this.#alarm = this.#scheduler(await ctx.storage.getAlarm());
@@ -331,12 +334,12 @@ export class Directory extends DurableObject<Env> {
   }
 
   #afterCommit(now: number): void {
-    if (this.#flush.isDirty()) this.ctx.waitUntil(this.#flushAndRearm(now));
+    if (this.#flush.isDirty()) this.ctx.waitUntil(this.#flushAndRearm());
     this.#alarm.arm(now);
   }
 
-  async #flushAndRearm(now: number): Promise<void> {
-    await this.#flush.run(now);
+  async #flushAndRearm(): Promise<void> {
+    await this.#pace.run();
     this.#alarm.arm(Date.now());
   }
 

@@ -246,12 +246,12 @@ export class InboxStore {
   unbroadcast(after: number, limit: number): BroadcastRow[] {
     return this.#sql
       .exec<StoredActivity>(
-        "SELECT * FROM activity WHERE seq > ? AND event IS NOT NULL AND version = seq ORDER BY seq LIMIT ?",
+        "SELECT * FROM activity WHERE seq > ? AND event IS NOT NULL ORDER BY seq LIMIT ?",
         after,
         limit,
       )
       .toArray()
-      .map((stored) => ({ ...this.#row(stored), version: stored.version, event: stored.event }));
+      .map((stored) => ({ ...this.#row(stored), version: stored.seq, event: stored.event }));
   }
 
   /** Takes rows off the plain route (a file that turned out to be the user's). */

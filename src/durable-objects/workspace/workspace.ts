@@ -14,12 +14,13 @@ import type { StoredFile } from "../../uploads/serve-upload.ts";
 import type { Removal } from "../directory/directory.ts";
 import type { CallReport, QueuePlace } from "../outbound-call/call.ts";
 import { AlarmScheduler } from "../shared/alarm.ts";
+import { FlushPace } from "../shared/flush-pace.ts";
 import type { Reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
 import { directoryStub, eventHubStub, outboundCallStub } from "../shared/stubs.ts";
 import { Core } from "./core.ts";
 import { Files, type ReceivedFile, type StagedFile, type UploadTarget } from "./files.ts";
-import type { ActivityPage, NewActivity } from "./inbox-store.ts";
+import { type ActivityPage, EMPTY_PAGE, type NewActivity } from "./inbox-store.ts";
 import { LISTEN_HEADER, type ListenInput } from "./listen.ts";
 import { Listeners } from "./listeners.ts";
 import { type IncomingMessage, Messages, type Sender } from "./messages.ts";
@@ -71,6 +72,7 @@ export class Workspace extends DurableObject<Env> {
   readonly #files: Files;
   readonly #board: BoardTelling;
   readonly #hub: HubTelling;
+  readonly #pace: FlushPace;
   readonly #rates = new Map<string, RateWindow>();
   #alarm: AlarmScheduler;
 
@@ -80,6 +82,7 @@ export class Workspace extends DurableObject<Env> {
     const blobs: BlobStore | null = blobStoreOf(env);
     this.#schema = new Schema(ctx.storage, WORKSPACE_SCHEMA);
     this.#core = new Core(ctx.storage, env, config);
+    this.#pace = new FlushPace(this.#core.flush);
     this.#listeners = new Listeners(ctx, this.#core, blobs);
     this.#presence = new Presence(this.#core, () => this.#listeners.connected());
     this.#messages = new Messages(this.#core);
@@ -210,7 +213,7 @@ export class Workspace extends DurableObject<Env> {
     return this.#turn(
       input.access,
       ({ now }) => {
-        if (this.#schema.state === "absent") return { rows: [], large: [], seqs: [], sources: [] };
+        if (this.#schema.state === "absent") return EMPTY_PAGE;
         return this.#messages.read(input.query, input.access.kind === "token", now).page;
       },
       true,
@@ -477,6 +480,9 @@ export class Workspace extends DurableObject<Env> {
       const result = this.ctx.storage.transactionSync(() => {
         if (access) tokens.verify(access, turn.now * 1000);
         rate = this.#takeRate(access, turn.now);
+        if (rate?.exceeded) {
+          throw new Refusal("request.rate_limited", { details: { retry_after: rate.reset }, retryAfter: rate.reset });
+        }
         if (access?.kind === "token") this.#presence.contact(turn.now);
         const value = work(turn);
         urgent = this.#board.note(before, turn.now);
@@ -514,11 +520,7 @@ export class Workspace extends DurableObject<Env> {
       window = new RateWindow(this.#core.config.RATE_LIMIT);
       this.#rates.set(access.digest, window);
     }
-    const rate = window.take(now);
-    if (rate.exceeded) {
-      throw new Refusal("request.rate_limited", { details: { retry_after: rate.reset }, retryAfter: rate.reset });
-    }
-    return rate;
+    return window.take(now);
   }
 
   /** Tells others what has been committed. Only a status that people see is waited for, and not for long. */
@@ -544,7 +546,7 @@ export class Workspace extends DurableObject<Env> {
   }
 
   async #flushAndRearm(now: number): Promise<void> {
-    await this.#core.flush.run(now);
+    await this.#pace.run();
     this.#board.noteFlush(now);
     this.#alarm.arm(Date.now());
   }
