@@ -72,6 +72,16 @@ describe("a message to a push target", () => {
     expect(await agent.player.received()).toHaveLength(1);
   });
 
+  it("that comes in many times among many others calls the agent once each", async () => {
+    const agent = await aPushAgent("echo");
+    const messages = ["a", "b", "c", "d"].map((id) => aMessage(`work ${id}`, id));
+    const sendings = [...messages, ...messages.toReversed(), ...messages];
+    const answers = await Promise.all(sendings.map((json) => call(`/workspaces/${agent.id}/a2a`, { json })));
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+    expect(await agent.player.received()).toHaveLength(messages.length);
+    expect(await rowsOf(agent)).toHaveLength(messages.length);
+  });
+
   it("with the same id and other words is another message", async () => {
     const agent = await aPushAgent("echo");
     for (const text of ["one", "two"]) await call(`/workspaces/${agent.id}/a2a`, { json: aMessage(text, "same-id") });

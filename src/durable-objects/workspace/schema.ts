@@ -6,7 +6,7 @@ import type { SchemaStep } from "../shared/schema.ts";
  * Tables of a Workspace object. Keys are integers, because an INTEGER PRIMARY KEY is one row written and every index
  * one more. `seq` comes from the object's one counter; `version` is the counter at the row's last change, and the
  * partial indexes find changed rows while a fresh one (version = seq) costs nothing. Times are µs in rows that the
- * ledger mirrors, ms elsewhere.
+ * ledger mirrors, ms elsewhere. Of calls and queue the texts stand last, so that nothing behind them has to be looked for.
  */
 export const WORKSPACE_SCHEMA: readonly SchemaStep[] = [
   {
@@ -135,11 +135,11 @@ CREATE TABLE calls (
   native_session INTEGER NOT NULL,
   message_id TEXT,
   message_digest TEXT NOT NULL,
-  body TEXT,
   body_key TEXT,
   expires_in_s REAL,
   created_at INTEGER NOT NULL,
-  hand_over_at INTEGER NOT NULL
+  hand_over_at INTEGER NOT NULL,
+  body TEXT
 ) STRICT;
 
 CREATE TABLE queue (
@@ -152,16 +152,16 @@ CREATE TABLE queue (
   method TEXT NOT NULL,
   message_id TEXT,
   message_digest TEXT NOT NULL,
-  body TEXT,
   body_key TEXT,
   attempts INTEGER NOT NULL,
   last_error TEXT,
-  response_body TEXT,
   response_body_key TEXT,
   enqueued_at INTEGER NOT NULL,
   dispatched_at INTEGER,
   completed_at INTEGER,
-  expires_at INTEGER
+  expires_at INTEGER,
+  body TEXT,
+  response_body TEXT
 ) STRICT;
 CREATE INDEX queue_changed ON queue (version) WHERE version <> seq;
 CREATE INDEX queue_open ON queue (priority DESC, enqueued_at) WHERE completed_at IS NULL;
