@@ -133,8 +133,11 @@ export class Presence {
     }
   }
 
+  /** Now, where a look would find something to note; else when silence would have lasted long enough. */
   dueAt(now: number): number | null {
-    return this.#judge(now).nextLookAt;
+    const { status, absentSince } = this.#core.profile.get();
+    const silence = this.#judge(now);
+    return silence.status !== status || silence.absentSince !== absentSince ? now : silence.nextLookAt;
   }
 
   run(now: number): void {
