@@ -1,4 +1,5 @@
 import type { ActivityQuery } from "../domain/activity-query.ts";
+import { attachmentsOf } from "../domain/row-attachments.ts";
 import type { ActivityPage } from "../durable-objects/workspace/inbox-store.ts";
 import { blobStoreOf } from "../storage/blob-store.ts";
 import { readLargeBody } from "../storage/large-body.ts";
@@ -46,20 +47,27 @@ async function writeRows(c: AppContext, page: Rows, writable: WritableStream<Uin
   }
 }
 
-/** Names and roles of the senders, as later clients ask for them. */
+/** Who the senders are and which files came along, as later clients ask for it. */
 async function withPeerInfo(c: AppContext, page: Rows): Promise<string[]> {
   const ids = [...new Set(page.sources.filter((source) => source !== null))];
-  if (ids.length === 0) return page.rows;
-  const names = new Map((await settled(directoryOf(c).names(ids))).map((entry) => [entry.id, entry]));
+  const entries = ids.length === 0 ? [] : await settled(directoryOf(c).names(ids));
+  const names = new Map(entries.map((entry) => [entry.id, entry]));
   return page.rows.map((row, index) => {
     const source = page.sources[index];
-    if (source == null) return row;
-    const entry = names.get(source);
+    const attachments = attachmentsOf(row);
     const info = {
-      ...(entry?.name ? { peer_name: entry.name } : {}),
-      ...(entry?.role ? { peer_role: entry.role } : {}),
-      agent_card_url: `${platformUrl(c)}/registry/discover/${source}`,
+      ...(source == null ? {} : peerInfo(c, source, names.get(source))),
+      ...(attachments.length === 0 ? {} : { attachments }),
     };
-    return `${row.slice(0, -1)},${JSON.stringify(info).slice(1)}`;
+    const members = JSON.stringify(info).slice(1);
+    return members === "}" ? row : `${row.slice(0, -1)},${members}`;
   });
+}
+
+function peerInfo(c: AppContext, id: string, entry: { name: string; role: string | null } | undefined) {
+  return {
+    ...(entry?.name ? { peer_name: entry.name } : {}),
+    ...(entry?.role ? { peer_role: entry.role } : {}),
+    agent_card_url: `${platformUrl(c)}/registry/discover/${id}`,
+  };
 }

@@ -330,6 +330,22 @@ describe("the feed", () => {
     expect((await poll(sibling, { include: "peer_info", limit: "1" })).body[0]).not.toHaveProperty("peer_role");
   });
 
+  it("names the files of messages and uploads to clients that ask for peer_info", async () => {
+    const agent = await anAgent();
+    const file = { uri: "workspace:/tmp/a.png", name: "a.png", mimeType: "image/png" };
+    await send(agent, { message: { parts: [{ kind: "file", file }] } });
+    const form = new FormData();
+    form.append("files", new File(["words"], "notes.txt", { type: "text/plain" }));
+    const uploaded = await call(`/workspaces/${agent.id}/chat/uploads`, { body: form, method: "POST" });
+    expect(uploaded.status).toBe(200);
+    const [manifest, message] = (await poll(agent, { include: "peer_info" })).body;
+    expect(message.attachments).toEqual([{ kind: "file", uri: file.uri, mime_type: "image/png", name: "a.png" }]);
+    expect(manifest.attachments).toEqual([
+      { kind: "file", uri: uploaded.body.files[0].uri, mime_type: "text/plain", name: "notes.txt" },
+    ]);
+    for (const row of (await poll(agent)).body) expect(row).not.toHaveProperty("attachments");
+  });
+
   it("belongs to its workspace and to operators; any other bearer is 401", async () => {
     const [agent, other] = await Promise.all([anAgent(), anAgent()]);
     const path = `/workspaces/${agent.id}/activity`;
