@@ -55,7 +55,7 @@ async function listen(
   id: string,
   input: ListenInput,
 ): Promise<{ socket: WebSocket | null; page: ActivityPage | null }> {
-  const headers = { Upgrade: "websocket", [LISTEN_HEADER]: JSON.stringify(input) };
+  const headers = { Upgrade: "websocket", [LISTEN_HEADER]: encodeURIComponent(JSON.stringify(input)) };
   const response = await settled(workspaceOf(c, id).fetch("http://workspace/listen", { headers }));
   if (response.webSocket) return { socket: response.webSocket, page: null };
   const { outcome, rate } = await response.json<Reply<ActivityPage>>();

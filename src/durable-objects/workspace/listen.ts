@@ -1,7 +1,7 @@
 import type { Access } from "../../domain/access.ts";
 import type { ActivityQuery } from "../../domain/activity-query.ts";
 
-/** Who asks a workspace to listen, in the one header of the request that the Worker makes. */
+/** Who asks a workspace to listen: percent-encoded JSON in the one header of the request that the Worker makes. */
 export interface ListenInput {
   readonly access: Access;
   readonly query: ActivityQuery;

@@ -365,7 +365,8 @@ export class Workspace extends DurableObject<Env> {
 
   /** A held poll (`/poll`) or an inbox socket (`/socket`); who asks and what for stands in one header. */
   override async fetch(request: Request): Promise<Response> {
-    const { access, query, stream } = JSON.parse(request.headers.get(LISTEN_HEADER) ?? "{}") as ListenInput;
+    const input = decodeURIComponent(request.headers.get(LISTEN_HEADER) ?? "{}");
+    const { access, query, stream } = JSON.parse(input) as ListenInput;
     const digest = access.kind === "token" ? access.digest : null;
     let upgrade: Response | null = null;
     const reply = await this.#turns.take(access, ({ now }): ActivityPage => {
