@@ -182,6 +182,16 @@ export const REFUSALS = {
     error: "invalid path",
     hint: "Use a path without . , .. and empty segments.",
   },
+  "workspace.unsupported_fields": {
+    status: 422,
+    error: "fields not supported on this deployment",
+    hint: "Leave out the fields named in fields: they cannot be stored yet.",
+  },
+  "registry.url_unsafe": {
+    status: 503,
+    error: "workspace URL failed safety check",
+    hint: "The agent's URL must name a public host; it has to register again.",
+  },
   "auth.missing_token": {
     status: 401,
     error: "missing workspace auth token",
@@ -483,6 +493,66 @@ export const REFUSALS = {
     status: 400,
     error: "max_age_minutes must be a whole number from 0 to 525600",
     hint: "Leave max_age_minutes out to drop what has been queued for more than 60 minutes.",
+  },
+  "delegation.invalid_request": {
+    status: 400,
+    error: "invalid delegation request",
+    hint: "Send {target_id, task, idempotency_key?, deadline_s?} with a non-empty target_id and task.",
+  },
+  "delegation.invalid_target": {
+    status: 400,
+    error: "target_id must be a valid UUID",
+    hint: "A workspace id is a lower-case UUID with hyphens.",
+  },
+  "delegation.self": {
+    status: 400,
+    error: "self-delegation not permitted",
+    hint: "Give the task to another workspace.",
+  },
+  "delegation.record_failed": {
+    status: 500,
+    error: "failed to record delegation",
+    hint: "Nothing was recorded. Repeat the request with the same delegation_id.",
+  },
+  "delegation.invalid_status": {
+    status: 400,
+    error: "status must be 'completed' or 'failed'",
+    hint: "Only an end is reported here; send heartbeats while the work goes on.",
+  },
+  "delegation.not_found": {
+    status: 404,
+    error: "delegation not found",
+    hint: "Only the caller and the callee of a delegation can see it, the callee under the id it was given.",
+  },
+  "delegation.ambiguous": {
+    status: 409,
+    error: "delegation_id belongs to several callers",
+    hint: "Name the caller as well; candidates lists who used this id.",
+  },
+  "delegation.ended": {
+    status: 409,
+    error: "delegation has ended",
+    hint: "Its result stands. Delegate the task anew if it is to be done again.",
+  },
+  "delegation.in_flight": {
+    status: 409,
+    error: "delegation is in flight",
+    hint: "Wait for its end, or cancel it first.",
+  },
+  "delegation.outcome_unknown": {
+    status: 409,
+    error: "delegation outcome is unknown",
+    hint: "The target may have done the task, or may be doing it. Retry with force to have it done once more.",
+  },
+  "delegation.unknown_filter": {
+    status: 400,
+    error: "unknown status filter",
+    hint: "Use one of the words in allowed, or leave status out.",
+  },
+  "delegation.invalid_limit": {
+    status: 400,
+    error: "limit must be 1..1000",
+    hint: "Leave limit out for 100.",
   },
 } as const satisfies Record<string, RefusalKind>;
 

@@ -1,4 +1,5 @@
 import { Hono } from "hono";
+import { getPath } from "hono/utils/url";
 import { Refusal } from "../domain/refusal.ts";
 import { LedgerFailure } from "../ledgers/failure.ts";
 import { log } from "../log.ts";
@@ -22,7 +23,7 @@ import { workspaceRoutes } from "./routes/workspaces.ts";
 import { socketCookie } from "./socket-cookie.ts";
 
 /** Order of middleware, all mounts, and what becomes of what is thrown. */
-export const app = new Hono<AppEnv>({ strict: false })
+export const app = new Hono<AppEnv>({ getPath: pathOf })
   .use(edge)
   .use(cors)
   .use(caller)
@@ -56,5 +57,12 @@ export const app = new Hono<AppEnv>({ strict: false })
     });
     return refusalResponse(c, new Refusal("internal"));
   });
+
+/** A platform URL with a trailing slash doubles the first slash; neither that nor one at the end means anything. */
+function pathOf(request: Request): string {
+  return getPath(request)
+    .replace(/^\/+/, "/")
+    .replace(/(.)\/+$/, "$1");
+}
 
 export type App = typeof app;

@@ -1,4 +1,5 @@
 import type { Config } from "../../config.ts";
+import { Refusal } from "../../domain/refusal.ts";
 import type { RowDomain } from "../../domain/row-id.ts";
 import { RowIds } from "../../domain/row-id.ts";
 import type { UploadLifetimes } from "../../domain/upload.ts";
@@ -67,6 +68,14 @@ export class Core {
       this.#ids.set(domain, ids);
     }
     return ids;
+  }
+
+  /** Refuses mail for an agent that has too much of it unread, or whose object is full. */
+  requireRoom(): void {
+    const { readSeq, ackedSeq } = this.profile.get();
+    const unread = this.inbox.unread(Math.max(readSeq, ackedSeq));
+    if (unread < this.config.INBOX_UNREAD_ROWS && this.sql.databaseSize < this.config.INBOX_BYTES) return;
+    throw new Refusal("inbox.full", { retryAfter: 60 });
   }
 
   /** Drops what memory holds of rows, after a turn that was rolled back. */

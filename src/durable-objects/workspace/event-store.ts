@@ -50,6 +50,12 @@ export class EventStore {
       .map((row) => ({ version: row.version, event: row.event_type, payload: row.payload, createdAt: row.created_at }));
   }
 
+  /** When the oldest event was recorded, in µs; null when there is none. */
+  oldest(): number | null {
+    const [row] = this.#sql.exec<{ at: number }>("SELECT created_at AS at FROM events ORDER BY seq LIMIT 1").toArray();
+    return row?.at ?? null;
+  }
+
   /** Drops what everybody has, up to `limit` rows. */
   prune(through: number, limit: number): number {
     return this.#sql.exec(

@@ -48,7 +48,9 @@ export class Files implements Clock {
   /** Opens the intent of an upload, of a poll workspace only; the bytes for a push agent do not rest here. */
   open(uploadId: string, now: number): UploadTarget {
     const target = this.target();
-    if (target.mode === "poll") this.#core.uploads.open(uploadId, now);
+    if (target.mode === "push") return target;
+    this.#core.requireRoom();
+    this.#core.uploads.open(uploadId, now);
     return target;
   }
 

@@ -60,7 +60,7 @@ export class Messages {
     const repeat =
       message.messageId === null ? null : inbox.findRepeat(sourceId, message.messageId, message.digest, now * 1000);
     if (repeat !== null) return { activityId: inbox.idOf(repeat), repeated: true };
-    this.#requireRoom();
+    this.#core.requireRoom();
     const seq = inbox.append(
       {
         activityType: "a2a_receive",
@@ -129,13 +129,5 @@ export class Messages {
     const seq = typeof id === "number" ? Math.min(id, inbox.head()) : inbox.acknowledged(id);
     if (seq !== null && seq > profile.get().ackedSeq) profile.set({ ackedSeq: seq });
     return profile.get().ackedSeq;
-  }
-
-  #requireRoom(): void {
-    const { inbox, profile, config, sql } = this.#core;
-    const { readSeq, ackedSeq } = profile.get();
-    if (inbox.unread(Math.max(readSeq, ackedSeq)) < config.INBOX_UNREAD_ROWS && sql.databaseSize < config.INBOX_BYTES)
-      return;
-    throw new Refusal("inbox.full", { retryAfter: 60 });
   }
 }

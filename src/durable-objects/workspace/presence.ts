@@ -54,7 +54,9 @@ export class Presence {
   readonly #core: Core;
   /** Whether the agent itself holds a poll or socket open. */
   readonly #connected: () => boolean;
-  #lastOnceEventsAt = 0;
+  #taskUntold = false;
+  #taskToldAt = 0;
+  #beatToldAt = 0;
 
   constructor(core: Core, connected: () => boolean) {
     this.#core = core;
@@ -187,18 +189,22 @@ export class Presence {
     for (const { event, payload } of events) store.record(event, payload, now * 1000);
   }
 
+  /** Each kind at most once in so long; a task that changed meanwhile is told by the next beat. */
   #onceEvents(taskChanged: boolean, input: HeartbeatInput, now: number): HubEvent[] {
-    if (!taskChanged && now - this.#lastOnceEventsAt < ONCE_EVENTS_EVERY_MS) return [];
-    this.#lastOnceEventsAt = now;
+    this.#taskUntold ||= taskChanged;
     const timestamp = microsToTimestamp(now * 1000);
     const { activeTasks, currentTask, uptimeSeconds } = input;
-    const beat = { active_tasks: activeTasks, uptime_seconds: uptimeSeconds };
-    const events: HubEvent[] = [
-      { version: null, event: "WORKSPACE_HEARTBEAT", payload: JSON.stringify(beat), timestamp },
-    ];
-    if (taskChanged) {
-      const task = { current_task: currentTask, active_tasks: activeTasks };
-      events.unshift({ version: null, event: "TASK_UPDATED", payload: JSON.stringify(task), timestamp });
+    const events: HubEvent[] = [];
+    const once = (event: string, payload: object) =>
+      events.push({ version: null, event, payload: JSON.stringify(payload), timestamp });
+    if (this.#taskUntold && now - this.#taskToldAt >= ONCE_EVENTS_EVERY_MS) {
+      once("TASK_UPDATED", { current_task: currentTask, active_tasks: activeTasks });
+      this.#taskUntold = false;
+      this.#taskToldAt = now;
+    }
+    if (now - this.#beatToldAt >= ONCE_EVENTS_EVERY_MS) {
+      once("WORKSPACE_HEARTBEAT", { active_tasks: activeTasks, uptime_seconds: uptimeSeconds });
+      this.#beatToldAt = now;
     }
     return events;
   }

@@ -20,10 +20,10 @@ export class Retention implements Clock {
   }
 
   dueAt(): number | null {
-    const oldest = this.#core.inbox.oldest();
-    return oldest === null
-      ? null
-      : Math.max(oldest / 1000 + this.#core.config.ACTIVITY_RETENTION_DAYS * DAY_MS, this.#notBefore);
+    const { inbox, events, config } = this.#core;
+    const oldest = [inbox.oldest(), events.oldest()].filter((at) => at !== null);
+    if (oldest.length === 0) return null;
+    return Math.max(Math.min(...oldest) / 1000 + config.ACTIVITY_RETENTION_DAYS * DAY_MS, this.#notBefore);
   }
 
   /** Rows that may not go yet are looked at again a day later. */

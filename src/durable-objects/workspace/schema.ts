@@ -5,8 +5,8 @@ import type { SchemaStep } from "../shared/schema.ts";
 /**
  * Tables of a Workspace object. Keys are integers, because an INTEGER PRIMARY KEY is one row written and every index
  * one more. `seq` comes from the object's one counter; `version` is the counter at the row's last change, and the
- * partial indexes find changed rows while a fresh one (version = seq) costs nothing. Times are µs in rows that the
- * ledger mirrors, ms elsewhere. Of calls and queue the texts stand last, so that nothing behind them has to be looked for.
+ * partial indexes find changed rows while a fresh one (version = seq) costs nothing. Times of the
+ * feed, tokens, events and the queue are µs, those of the workspace, uploads and files ms. Of calls and queue the texts stand last, so that nothing behind them has to be looked for.
  */
 export const WORKSPACE_SCHEMA: readonly SchemaStep[] = [
   {

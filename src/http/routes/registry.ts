@@ -99,6 +99,7 @@ export const registryRoutes = new Hono<AppEnv>()
     if (found.url === null || (found.status !== "online" && found.status !== "degraded")) {
       throw new Refusal("registry.not_available", { details: { status: found.status } });
     }
+    if (!checkPushUrl(found.url, pushUrlPolicy(c.var.config)).ok) throw new Refusal("registry.url_unsafe");
     return json({ id, url: found.url, name: found.name });
   })
   .get("/:id/peers", async (c) => {

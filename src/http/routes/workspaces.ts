@@ -23,6 +23,7 @@ export const workspaceRoutes = new Hono<AppEnv>()
   .post("/", adminOnly, async (c) => {
     const body = await jsonBody(c, CREATE_WORKSPACE, "workspace.invalid_payload");
     checkCreation(body);
+    refuseUnsupported(body);
     if (body.external !== true && body.runtime !== "external") throw new Refusal("workspace.no_backend");
     return createExternal(c, body);
   })
@@ -40,7 +41,16 @@ export const workspaceRoutes = new Hono<AppEnv>()
     return json({ status: "confirmation_required", message: CONFIRM, children, children_count: children.length }, 409);
   });
 
-/** An external workspace waits for its agent, with its token shown once; one with a URL is online already. */
+/** What could not be kept is refused, not dropped without a word. */
+function refuseUnsupported({ secrets, initial_memories: memories }: z.output<typeof CREATE_WORKSPACE>): void {
+  const fields = [
+    ...(secrets && Object.keys(secrets).length > 0 ? ["secrets"] : []),
+    ...(memories?.length ? ["initial_memories"] : []),
+  ];
+  if (fields.length > 0) throw new Refusal("workspace.unsupported_fields", { details: { fields } });
+}
+
+/** An external workspace waits for its agent, its token is shown once; one with a URL is online already. */
 async function createExternal(c: AppContext, body: z.output<typeof CREATE_WORKSPACE>): Promise<Response> {
   const id = crypto.randomUUID();
   const url = body.url || null;
