@@ -6,7 +6,7 @@ import { uploadKey } from "../storage/keys.ts";
 import { boundaryOf, type FilePart, type MultipartContents, MultipartParser } from "./multipart.ts";
 
 /** With the parser's 16 KiB of headers and what describes 64 files, an upload holds less than 64 KiB. */
-export const READ_BYTES = 16 * 1024;
+export const READ_BYTES = 20 * 1024;
 /** Uploads without a length hold a part of 5 MiB each, so only so many run in one isolate. */
 export const UNSIZED_UPLOADS_MAX = 2;
 export const UNSIZED_RETRY_AFTER_S = 5;

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { DEFAULT_UPLOAD_LIMITS, type UploadLimits } from "../../src/domain/upload.ts";
 import { boundaryOf, type MultipartContents, MultipartParser } from "../../src/uploads/multipart.ts";
 import { PART_HEADERS_BYTES_MAX } from "../../src/uploads/part-headers.ts";
+import { READ_BYTES } from "../../src/uploads/receive-upload.ts";
 import { digestOf, randomBytes } from "../storage/blobs.ts";
 import { BOUNDARY, fileHeaders, multipartBody, type Part } from "./bodies.ts";
 
@@ -89,6 +90,15 @@ describe("a multipart body", () => {
       expect(contentsOf(body)).toEqual(files);
     });
     fc.assert(property, { numRuns: 300 });
+  });
+
+  it("of random bytes is understood alike in chunks of every size around its boundary's", () => {
+    const body = multipartBody([aFile(randomBytes(3_000)), aFile("\r".repeat(2_000)), aFile(randomBytes(1))]);
+    const whole = parse(body);
+    for (let size = 1; size <= 2 * BOUNDARY.length + 8; size += 1) {
+      const cuts = Array.from({ length: Math.floor(body.length / size) }, (_, index) => (index + 1) * size);
+      expect(parse(body, cuts)).toEqual(whole);
+    }
   });
 
   it("may have a preamble, padding behind its boundaries and an epilogue", () => {
@@ -221,7 +231,7 @@ describe("the limits of a body", () => {
     const headers = `${fileHeaders("n".repeat(7_000), `a/${"b".repeat(253)}`)}\r\nX: ${"x".repeat(9_000)}`;
     const body = multipartBody(Array.from({ length: 200 }, () => ({ headers, content: randomBytes(5_000) })));
     const parser = new MultipartParser(BOUNDARY, limits());
-    for (let at = 0; at < body.length; at += 16_384) parser.push(body.subarray(at, at + 16_384));
+    for (let at = 0; at < body.length; at += READ_BYTES) parser.push(body.subarray(at, at + READ_BYTES));
     expect(parser.end().files).toHaveLength(64);
     expect(parser.heldBytesMax).toBeLessThanOrEqual(65_536);
     expect(parser.heldBytesMax).toBeGreaterThan(32_768);

@@ -99,7 +99,7 @@ describe("an upload", () => {
       return (halves * INTENT_RENEWAL_MS) / 2;
     };
     const deps = recordingDeps({ now });
-    await receive(deps, [aFile(randomBytes(5 * READ_BYTES - 1_000))]);
+    await receive(deps, [aFile(randomBytes(4 * READ_BYTES - 1_000))]);
     expect(deps.calls).toEqual(["openIntent", "renewIntent", "renewIntent", "commit"]);
   });
 });
