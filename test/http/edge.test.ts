@@ -195,8 +195,7 @@ describe("TenantGuard", () => {
     for (const path of [
       "/workspaces",
       `/workspaces/${agent.id}`,
-      "/readyz",
-      "/uploads/limits",
+      "/admin/pending-uploads",
       "/no/such/route",
       "/health/x",
     ]) {
@@ -253,7 +252,7 @@ describe("TenantGuard", () => {
   });
 
   it("is off when the organisation is blank", async () => {
-    expect((await aDeployment({ MOLECULE_ORG_ID: " " }).call("/uploads/limits")).status).toBe(200);
+    expect((await aDeployment({ MOLECULE_ORG_ID: " " }).call("/no/such/route")).body.code).toBe("route.unknown");
   });
 });
 
