@@ -5,7 +5,7 @@ export const RETENTION_ROWS_MAX = 10_000;
 
 /** Deletes activity older than so many days, oldest blocks first, and says how many rows went. Throws a LedgerFailure. */
 export async function dropOldActivity(database: Database, days: number): Promise<number> {
-  const [answer] = await database.query(
+  const answer = await database.query(
     `WITH dropped AS (
        DELETE FROM activity_logs WHERE id IN (
          SELECT id FROM activity_logs WHERE created_at < now() - $1 * interval '1 day' LIMIT $2
@@ -13,5 +13,5 @@ export async function dropOldActivity(database: Database, days: number): Promise
      ) SELECT count(*) AS rows FROM dropped`,
     [days, RETENTION_ROWS_MAX],
   );
-  return Number(answer?.rows ?? 0);
+  return answer.reduce((sum, { rows }) => sum + Number(rows), 0);
 }

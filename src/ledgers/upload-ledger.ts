@@ -77,19 +77,20 @@ export async function uploadStats(database: Database): Promise<UploadStats> {
         fetched: sql<string>`count(${pendingUploads.fetched_at})`,
         acked: sql<string>`count(${pendingUploads.acked_at})`,
         swept: sql<string>`count(${pendingUploads.swept_at})`,
-        oldest: sql<string | null>`extract(epoch FROM now() - min(${pendingUploads.created_at}))`,
+        oldest: sql<string>`extract(epoch FROM now() - min(${pendingUploads.created_at}))`,
       })
       .from(pendingUploads)
       .groupBy(pendingUploads.state),
   );
   const sum = (column: "files" | "fetched" | "acked") => rows.reduce((total, row) => total + Number(row[column]), 0);
-  const sweptIn = (state: string) => Number(rows.find((row) => row.state === state)?.swept ?? 0);
+  const sweptIn = (state: string) =>
+    rows.filter((row) => row.state === state).reduce((total, row) => total + Number(row.swept), 0);
   const waiting = rows
-    .filter(({ state, oldest }) => (state === "staged" || state === "fetched") && oldest !== null)
+    .filter(({ state }) => state === "staged" || state === "fetched")
     .map(({ oldest }) => Number(oldest));
   return {
     byState: Object.fromEntries(
-      rows.map(({ state, files, bytes }) => [state ?? "unknown", { files: Number(files), bytes: Number(bytes) }]),
+      rows.map(({ state, files, bytes }) => [String(state), { files: Number(files), bytes: Number(bytes) }]),
     ),
     staged: sum("files"),
     fetched: sum("fetched"),

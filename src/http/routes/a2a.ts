@@ -15,8 +15,8 @@ import { senderOf } from "../sender.ts";
 /** Messages to a workspace. Whoever polls finds them in the inbox; whoever has a URL is called. */
 export const a2aRoutes = new Hono<AppEnv>().post("/a2a", async (c) => {
   const id = workspaceIdParam(c);
-  const text = await bodyText(c);
   const caller = await senderOf(c);
+  const text = await bodyText(c);
   const target = workspaceOf(c, id);
   const envelope = readEnvelope(text);
   if (envelope instanceof Refusal) {
