@@ -1,0 +1,71 @@
+import type { Completed, EndedAttempt, GivenUp, ReportedFailure, Reporter } from "./delegation.ts";
+import { isKeptText, type KeptText, keepText } from "./delegation-text.ts";
+
+/** What a report says, as far as an attempt that has ended cares. */
+export interface Afterword {
+  readonly role: Reporter;
+  readonly status: "in_progress" | "completed" | "failed";
+  readonly text: string | null;
+  /** No longer than a preview. */
+  readonly error: string | null;
+}
+
+export type AfterEnd =
+  /** Nothing new: the attempt is the same object. */
+  | { readonly disposition: "replayed"; readonly attempt: EndedAttempt }
+  | { readonly disposition: "contradicted"; readonly attempt: EndedAttempt }
+  | { readonly disposition: "late"; readonly attempt: GivenUp; readonly text: string }
+  | {
+      readonly disposition: "filled";
+      readonly attempt: Completed | ReportedFailure;
+      /** The text that was missing; null when only the error was. */
+      readonly text: string | null;
+      /** Whether rows can be written anew: once told, a text is no longer at hand in full. */
+      readonly textWasTold: boolean;
+    };
+
+/**
+ * What an ended attempt makes of a further report. Its state never changes: a replay brings what the end was told
+ * without, the first text after the platform gave the attempt up is kept as late, and what differs is counted.
+ */
+export function afterEnd(attempt: EndedAttempt, said: Afterword): AfterEnd {
+  if (said.status === "in_progress") return replayed(attempt);
+  if (attempt.endedBy === "platform") return afterGivenUp(attempt, said);
+  if (said.status !== attempt.state || differs(attempt.text, said.text)) return contradicted(attempt);
+  return attempt.state === "completed" ? afterCompletion(attempt, said) : afterFailure(attempt, said);
+}
+
+function afterGivenUp(attempt: GivenUp, { role, text }: Afterword): AfterEnd {
+  if (differs(attempt.late, text)) return contradicted(attempt);
+  if (text === null || attempt.late !== null) return replayed(attempt);
+  const delivery = role === "callee" ? "confirmed" : attempt.delivery;
+  return { disposition: "late", attempt: { ...attempt, delivery, late: keepText(text) }, text };
+}
+
+function afterCompletion(attempt: Completed, { text }: Afterword): AfterEnd {
+  if (attempt.text !== null || text === null) return replayed(attempt);
+  return { disposition: "filled", attempt: { ...attempt, text: keepText(text) }, text, textWasTold: false };
+}
+
+function afterFailure(attempt: ReportedFailure, said: Afterword): AfterEnd {
+  const textWasTold = attempt.text !== null;
+  const newText = textWasTold ? null : said.text;
+  if (newText !== null || (attempt.error === null && said.error !== null)) {
+    const text = newText === null ? attempt.text : keepText(newText);
+    const filled = { ...attempt, text, error: attempt.error ?? said.error };
+    return { disposition: "filled", attempt: filled, text: newText, textWasTold };
+  }
+  return said.error === null || said.error === attempt.error ? replayed(attempt) : contradicted(attempt);
+}
+
+function differs(kept: KeptText | null, text: string | null): boolean {
+  return kept !== null && text !== null && !isKeptText(kept, text);
+}
+
+function replayed(attempt: EndedAttempt): AfterEnd {
+  return { disposition: "replayed", attempt };
+}
+
+function contradicted(attempt: EndedAttempt): AfterEnd {
+  return { disposition: "contradicted", attempt: { ...attempt, contradictions: attempt.contradictions + 1 } };
+}

@@ -1,0 +1,83 @@
+import { type Attempt, type Delegation, isOpen, moved, newAttempt, statusOf } from "./delegation.ts";
+import { begin } from "./delegation-creation.ts";
+import { type DelegationEffect, type Transition, unchanged } from "./delegation-effect.ts";
+import { giveUp } from "./delegation-ending.ts";
+import { Refusal } from "./refusal.ts";
+
+/** Who wants something done to a delegation, and why. */
+export interface Order {
+  /** The caller's workspace id, or the name of an operator's credential. */
+  readonly actor: string;
+  readonly reason: string | null;
+}
+
+/**
+ * Ends a delegation at the caller's or an operator's wish, at once: agents of today never ask whether to stop, so
+ * waiting for them would mean waiting for the deadline. The callee's object withdraws the task where it was not read;
+ * else heartbeats tell the callee to stop, and a result that comes all the same is told as late.
+ * `cancelRequested`: the callee may have the task already.
+ */
+export function cancel(delegation: Delegation, order: Order, now: number): Transition & { cancelRequested: boolean } {
+  const { current } = delegation;
+  if (current.state === "cancelled") return { ...unchanged(delegation), cancelRequested: current.delivery !== "none" };
+  if (!isOpen(current)) throw ended(delegation);
+  const reason = order.reason === null ? `cancelled by ${order.actor}` : `cancelled by ${order.actor}: ${order.reason}`;
+  const { delegation: cancelled, effects } = giveUp(delegation, "cancelled", reason, now);
+  return {
+    delegation: cancelled,
+    effects: [...effects, audit("delegation.cancel", order, current)],
+    cancelRequested: current.delivery !== "none",
+  };
+}
+
+export interface RetryOrder extends Order {
+  readonly attemptId: string;
+  readonly task: string;
+  /** Also where the task may have been done, or may still be. */
+  readonly force: boolean;
+}
+
+/**
+ * Starts a new attempt of a delegation that failed or was cancelled. Where the task may have reached the callee without
+ * anybody knowing, or is stuck there, it takes force; an attempt that was still open ends by it.
+ */
+export function retry(delegation: Delegation, order: RetryOrder, now: number): Transition {
+  const { current } = delegation;
+  if (current.state === "completed") throw ended(delegation);
+  if (isOpen(current) && current.stuck === null && current.delivery !== "unknown") {
+    throw new Refusal("delegation.in_flight", { details: { status: statusOf(delegation) } });
+  }
+  const isUncertain = isOpen(current) || current.delivery === "unknown" || current.delivery === "pending";
+  if (isUncertain && !order.force) throw new Refusal("delegation.outcome_unknown");
+  const freed = giveUp(delegation, "cancelled", "replaced by a retry", now);
+  const past = [...delegation.past, freed.delegation.current];
+  const attempt = newAttempt(order.attemptId, delegation.deadlineMs, now);
+  const again = begin(moved({ ...freed.delegation, past }, attempt, now), order.task);
+  return {
+    delegation: again.delegation,
+    effects: [...freed.effects, ...again.effects, audit("delegation.retry", order, attempt)],
+  };
+}
+
+/** The caller has been removed: nobody waits for what it sent. */
+export function callerRemoved(delegation: Delegation, now: number): Transition {
+  return giveUp(delegation, "cancelled", "caller workspace removed", now);
+}
+
+/** The callee has been removed: nobody works on what it had open. */
+export function calleeRemoved(delegation: Delegation, now: number): Transition {
+  return giveUp(delegation, "failed", "target workspace removed", now);
+}
+
+function ended(delegation: Delegation): Refusal {
+  const status = statusOf(delegation);
+  return new Refusal("delegation.ended", { error: `delegation is already ${status}`, details: { status } });
+}
+
+function audit(
+  action: "delegation.cancel" | "delegation.retry",
+  { actor, reason }: Order,
+  { attemptId }: Attempt,
+): DelegationEffect {
+  return { kind: "audit", action, actor, reason, attemptId };
+}

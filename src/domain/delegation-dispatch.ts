@@ -1,0 +1,174 @@
+import { answerTextOf } from "./a2a-answer.ts";
+import type { PushOutcome } from "./a2a-outcome.ts";
+import {
+  type Delegation,
+  type Dispatched,
+  isOpen,
+  moved,
+  type OpenAttempt,
+  openFacts,
+  type Queued,
+} from "./delegation.ts";
+import {
+  type DelegationEffect,
+  receivedMessage,
+  resultRow,
+  statusEffects,
+  type Transition,
+  tellStatus,
+  unchanged,
+} from "./delegation-effect.ts";
+import { giveUp } from "./delegation-ending.ts";
+import { report } from "./delegation-report.ts";
+import { isJsonObject, parseJsonText } from "./json-text.ts";
+
+/** Dispatches of one attempt, where each one before the last was surely not delivered. */
+export const DISPATCHES_MAX = 2;
+export const DISPATCH_RETRY_MS = 8_000;
+
+/** What became of a dispatch, as the callee's object tells it. */
+export type DispatchOutcome =
+  /** The task stands in the callee's inbox: delivered, not completed. */
+  | { readonly kind: "poll_delivered" }
+  | { readonly kind: "call_started" }
+  | { readonly kind: "call_ended"; readonly outcome: PushOutcome }
+  /** A request that had waited in the queue of a busy callee was sent; `waitsAgain` when it is still there. */
+  | { readonly kind: "drained"; readonly outcome: PushOutcome; readonly waitsAgain: boolean }
+  /** It was dropped from that queue unsent, or the callee's object refused it. */
+  | { readonly kind: "refused"; readonly error: string };
+
+export interface DispatchReport {
+  readonly attemptId: string;
+  /** Number of the dispatch that it tells of. */
+  readonly dispatch: number;
+  readonly outcome: DispatchOutcome;
+}
+
+/** Whether a wanted dispatch is still to be made: nobody has taken the task up or ended it meanwhile. */
+export function isDispatchDue({ current }: Delegation, attemptId: string, dispatch: number, now: number): boolean {
+  if (current.state !== "queued" || current.attemptId !== attemptId || current.dispatch !== dispatch) return false;
+  return current.dispatchAt !== null && current.dispatchAt <= now;
+}
+
+/**
+ * Takes in what became of a dispatch. An answer is the callee's report, whenever it comes. Everything else counts only
+ * for the dispatch that stands, so that a repeated telling never uses up the one retry.
+ */
+export function settleDispatch(delegation: Delegation, told: DispatchReport, now: number): Transition {
+  const { attemptId, dispatch, outcome } = told;
+  if (outcome.kind === "call_ended" || outcome.kind === "drained") {
+    const { reply } = outcome.outcome;
+    if (reply.kind === "pass") return answered(delegation, attemptId, outcome, now);
+  }
+  const { current } = delegation;
+  const counts = isOpen(current) && dispatch > 0 && current.attemptId === attemptId && current.dispatch === dispatch;
+  return counts ? settleOpen(delegation, current, outcome, now) : unchanged(delegation);
+}
+
+/** The words of a push answer; null when it has none. An answer that is no JSON object was recorded as `{text}`. */
+export function pushAnswerText({ reply, row }: PushOutcome): string | null {
+  const answer = (reply.kind === "pass" ? reply.body : null) ?? row.responseBody ?? "";
+  const value = parseJsonText(answer)?.value;
+  const isRecordedText = isJsonObject(value) && Object.keys(value).length === 1 && typeof value.text === "string";
+  const text = isRecordedText ? String(value.text) : answerTextOf(answer);
+  return text.toWellFormed().replaceAll("\u0000", "\ufffd") || null;
+}
+
+function answered(
+  delegation: Delegation,
+  attemptId: string,
+  { kind, outcome }: Extract<DispatchOutcome, { outcome: PushOutcome }>,
+  now: number,
+): Transition {
+  const { status, errorDetail: error } = outcome.row;
+  const { delegation: next, effects } = report(
+    delegation,
+    {
+      by: delegation.calleeId,
+      id: attemptId,
+      status: status === "ok" ? "completed" : "failed",
+      text: pushAnswerText(outcome),
+      error,
+      envelope: null,
+      drained: kind === "drained",
+    },
+    now,
+  );
+  return { delegation: next, effects };
+}
+
+function settleOpen(delegation: Delegation, attempt: OpenAttempt, outcome: DispatchOutcome, now: number): Transition {
+  // Whoever works on the task or has it in the inbox has it, and an unknown delivery is never repeated.
+  if (attempt.state === "in_progress" || attempt.delivery === "confirmed") return unchanged(delegation);
+  if (outcome.kind === "poll_delivered") return dispatched(delegation, attempt, "confirmed", now);
+  if (attempt.delivery === "unknown") return unchanged(delegation);
+  const isInQueue = attempt.state === "queued" && attempt.dispatchAt === null;
+  switch (outcome.kind) {
+    case "refused":
+      return gaveUp(delegation, attempt, "none", outcome.error, now);
+    case "call_started":
+      return attempt.state === "dispatched" || isInQueue
+        ? unchanged(delegation)
+        : dispatched(delegation, attempt, "pending", now);
+    case "call_ended":
+      return isInQueue ? unchanged(delegation) : settleCall(delegation, attempt, outcome, now);
+    case "drained":
+      return settleCall(delegation, attempt, outcome, now);
+  }
+}
+
+function settleCall(
+  delegation: Delegation,
+  attempt: Queued | Dispatched,
+  told: Extract<DispatchOutcome, { outcome: PushOutcome }>,
+  now: number,
+): Transition {
+  const { delivered, reason, reply } = told.outcome;
+  const error = reason ?? "no answer";
+  if (delivered === "unknown") return dispatched(delegation, attempt, "unknown", now);
+  if (delivered === "yes") return gaveUp(delegation, attempt, "confirmed", error, now);
+  const waits = told.kind === "drained" ? told.waitsAgain : reply.kind === "queue";
+  if (waits) return waitsForCallee(delegation, attempt, now);
+  const wasLast = told.kind === "drained" || attempt.dispatch >= DISPATCHES_MAX;
+  return wasLast ? gaveUp(delegation, attempt, "none", error, now) : dispatchedAgain(delegation, attempt, now);
+}
+
+function dispatched(
+  delegation: Delegation,
+  attempt: Queued | Dispatched,
+  delivery: "pending" | "confirmed" | "unknown",
+  now: number,
+): Transition {
+  const sent = moved(delegation, { ...openFacts(attempt), delivery, state: "dispatched", dispatchedAt: now }, now);
+  return { delegation: sent, effects: statusEffects(delegation, sent) };
+}
+
+function waitsForCallee(delegation: Delegation, attempt: Queued | Dispatched, now: number): Transition {
+  if (attempt.state === "queued" && attempt.dispatchAt === null) return unchanged(delegation);
+  const facts = openFacts(attempt);
+  const waiting = moved(delegation, { ...facts, delivery: "none", state: "queued", dispatchAt: null }, now);
+  const row = resultRow(waiting, facts.attemptId, { status: "queued", text: null, error: null });
+  return { delegation: waiting, effects: [row, ...tellStatus(waiting)] };
+}
+
+function dispatchedAgain(delegation: Delegation, attempt: Queued | Dispatched, now: number): Transition {
+  const facts = openFacts(attempt);
+  const dispatchAt = now + DISPATCH_RETRY_MS;
+  const again = moved(
+    delegation,
+    { ...facts, dispatch: facts.dispatch + 1, delivery: "none", state: "queued", dispatchAt },
+    now,
+  );
+  const retry: DelegationEffect = { kind: "dispatch", at: dispatchAt, message: receivedMessage(again) };
+  return { delegation: again, effects: [...statusEffects(delegation, again), retry] };
+}
+
+function gaveUp(
+  delegation: Delegation,
+  attempt: Queued | Dispatched,
+  delivery: "none" | "confirmed",
+  error: string,
+  now: number,
+): Transition {
+  return giveUp({ ...delegation, current: { ...attempt, delivery } }, "failed", error, now);
+}

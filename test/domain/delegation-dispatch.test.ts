@@ -1,0 +1,370 @@
+import { describe, expect, it } from "vitest";
+import { judgePush, type PushOutcome } from "../../src/domain/a2a-outcome.ts";
+import type { Delegation } from "../../src/domain/delegation.ts";
+import { calleeRemoved, callerRemoved, cancel, retry } from "../../src/domain/delegation-control.ts";
+import { isDispatchDue, pushAnswerText, settleDispatch } from "../../src/domain/delegation-dispatch.ts";
+import { judge } from "../../src/domain/delegation-judging.ts";
+import { Refusal } from "../../src/domain/refusal.ts";
+import {
+  answered,
+  answerOf,
+  beaten,
+  busy,
+  CALLER,
+  callEnded,
+  callStarted,
+  completed,
+  dispatched,
+  effectsOf,
+  failed,
+  HOUR_MS,
+  ID,
+  inProgress,
+  NOW,
+  outline,
+  pollDelivered,
+  queued,
+  RETRY_ID,
+  RULES,
+  said,
+  stuck,
+  told,
+  undelivered,
+  vanished,
+} from "./delegation-samples.ts";
+
+const drained = (outcome: PushOutcome, waitsAgain = false) => ({ kind: "drained", outcome, waitsAgain }) as const;
+const pushed = (status: number, body: string) =>
+  judgePush(
+    { kind: "answered", status, body, cloudflareMade: false },
+    { name: "Ada", method: "message/send", container: "none", nativeSession: false },
+  );
+const waiting = () => told(queued(), busy).delegation;
+
+describe("a push call", () => {
+  it("that is answered completes the delegation with the answer's text", () => {
+    const called = told(queued(), callStarted);
+    expect(outline(called)).toEqual(["dispatched", "history sent: dispatched", "DELEGATION_STATUS dispatched"]);
+    const done = told(called.delegation, answerOf("twelve"));
+    expect(done.delegation.current).toMatchObject({
+      state: "completed",
+      endedBy: "callee",
+      delivery: "confirmed",
+      text: { preview: "twelve" },
+    });
+  });
+
+  it("that is answered with an error fails it with the reason, and keeps the words", () => {
+    const done = told(queued(), answered(500, '{"error":"out of sheep","code":7}'));
+    expect(done.delegation.current).toMatchObject({
+      state: "failed",
+      error: "out of sheep",
+      text: { preview: '{"error":"out of sheep","code":7}' },
+    });
+  });
+
+  it.each([
+    [pushed(200, '{"result":{"parts":[{"kind":"text","text":"twelve"}]}}'), "twelve"],
+    [pushed(200, '{"error":{"code":-1}}'), '{"error":{"code":-1}}'],
+    [pushed(200, "plain words"), "plain words"],
+    [{ ...pushed(200, "plain words"), reply: { ...pushed(200, "").reply, body: null } } as PushOutcome, "plain words"],
+    [pushed(200, '{"result":{"parts":[{"kind":"text","text":"a\\u0000b"}]}}'), "a\ufffdb"],
+    [pushed(204, ""), null],
+    [pushed(503, ""), null],
+  ])("whose outcome is %j has the text %j", (outcome, text) => {
+    expect(pushAnswerText(outcome)).toBe(text);
+  });
+
+  it("that was surely not delivered is made once more 8 seconds later, then the delegation fails", () => {
+    const first = told(told(queued(), callStarted).delegation, undelivered, NOW + 1);
+    expect(outline(first)).toEqual(["queued", "history sent: queued", "DELEGATION_STATUS queued", "dispatch 2"]);
+    expect(effectsOf(first, "dispatch")[0]?.at).toBe(NOW + 8001);
+    const second = told(first.delegation, undelivered, NOW + 9000);
+    expect(second.delegation.current).toMatchObject({
+      state: "failed",
+      endedBy: "platform",
+      error: "connection refused",
+      delivery: "none",
+    });
+  });
+
+  it("told of twice uses up the one retry only once", () => {
+    const again = told(queued(), undelivered).delegation;
+    const report = { attemptId: ID, dispatch: 1, outcome: undelivered };
+    expect(settleDispatch(again, report, NOW).delegation).toBe(again);
+    expect(settleDispatch(again, { ...report, outcome: callStarted }, NOW).delegation).toBe(again);
+  });
+
+  it("whose outcome is unknown is never repeated, and waits for the deadline or a late answer", () => {
+    const unknown = told(told(queued(), callStarted).delegation, vanished).delegation;
+    expect(unknown.current).toMatchObject({ state: "dispatched", delivery: "unknown" });
+    for (const outcome of [undelivered, busy, callStarted, vanished, { kind: "refused", error: "no" } as const]) {
+      expect(told(unknown, outcome).delegation).toBe(unknown);
+    }
+    expect(told(unknown, pollDelivered).delegation.current.delivery).toBe("confirmed");
+    expect(told(unknown, answerOf("twelve")).delegation.current).toMatchObject({ state: "completed" });
+    const expired = judge(unknown, NOW + 6 * HOUR_MS, RULES).delegation;
+    expect(told(expired, answerOf("twelve")).delegation.current).toMatchObject({
+      state: "failed",
+      late: { preview: "twelve" },
+    });
+  });
+
+  it("whose answer could not be read has failed, and is not repeated", () => {
+    const { delegation } = told(queued(), callEnded({ kind: "too_large", status: 200 }));
+    expect(delegation.current).toMatchObject({
+      state: "failed",
+      endedBy: "platform",
+      error: "answer larger than 10 MiB (HTTP 200)",
+      delivery: "confirmed",
+    });
+  });
+
+  it("without a reason still says something", () => {
+    const outcome = { ...pushed(503, ""), reason: null, delivered: "yes" as const };
+    expect(told(queued(), { kind: "call_ended", outcome }).delegation.current).toMatchObject({ error: "no answer" });
+  });
+
+  it("answered under an attempt that a retry has replaced is kept there", () => {
+    const again = retry(failed(), { actor: "o", reason: null, attemptId: RETRY_ID, task: "t", force: false }, NOW);
+    const kept = settleDispatch(
+      again.delegation,
+      { attemptId: ID, dispatch: 1, outcome: answered(500, "twelve") },
+      NOW,
+    );
+    expect(outline(kept)).toEqual(["queued", "history late: late", "delegation.old_answer"]);
+  });
+});
+
+describe("a poll target", () => {
+  it("has the task delivered, not completed", () => {
+    const delivered = told(queued(), pollDelivered);
+    expect(delivered.delegation.current).toMatchObject({ state: "dispatched", delivery: "confirmed" });
+    expect(told(delivered.delegation, pollDelivered).delegation).toBe(delivered.delegation);
+  });
+});
+
+describe("a target that refuses", () => {
+  it("fails the delegation with the text of the hierarchy rule", () => {
+    const error = "access denied: workspaces cannot communicate per hierarchy rules";
+    const refused = told(queued(), { kind: "refused", error });
+    expect(effectsOf(refused, "event")[0]?.payload.error).toBe(error);
+    expect(effectsOf(refused, "inbox")[0]?.row.errorDetail).toBe(error);
+  });
+});
+
+describe("a busy target", () => {
+  it("keeps the delegation queued, in the words of the contract", () => {
+    const queuedThere = told(told(queued(), callStarted).delegation, busy);
+    expect(outline(queuedThere)).toEqual([
+      "queued",
+      "history result: queued",
+      "history sent: queued",
+      "DELEGATION_STATUS queued",
+    ]);
+    expect(effectsOf(queuedThere, "history")[0]?.row).toMatchObject({
+      summary: "Delegation queued — target at capacity",
+      responseBody: `{"delegation_id":"${ID}","queued":true}`,
+    });
+    expect(told(queuedThere.delegation, busy).delegation).toBe(queuedThere.delegation);
+  });
+
+  it("is dispatched to by its own queue only", () => {
+    expect(isDispatchDue(waiting(), ID, 1, NOW + HOUR_MS)).toBe(false);
+    const delegation = waiting();
+    expect(told(delegation, undelivered).delegation).toBe(delegation);
+    expect(told(delegation, callStarted).delegation).toBe(delegation);
+  });
+
+  it("that is busy again keeps it queued", () => {
+    const delegation = waiting();
+    expect(told(delegation, drained(pushed(503, ""), true)).delegation).toBe(delegation);
+  });
+
+  it("that answers when drained completes it everywhere it is looked for", () => {
+    const done = told(waiting(), drained(pushed(200, "twelve")));
+    expect(outline(done)).toEqual([
+      "completed",
+      "history result: completed",
+      "history sent: completed",
+      "DELEGATION_COMPLETE",
+      "inbox result",
+      "callee closed",
+    ]);
+    expect(effectsOf(done, "event")[0]?.payload).toMatchObject({ response_preview: "twelve", via: "queue_drain" });
+  });
+
+  it("that was drained too often fails it", () => {
+    expect(told(waiting(), drained(pushed(503, ""))).delegation.current).toMatchObject({
+      state: "failed",
+      error: "agent busy (HTTP 503)",
+    });
+  });
+
+  it("that vanishes when drained leaves the delivery unknown", () => {
+    const { kind, ...outcome } = vanished as Extract<typeof vanished, { kind: "call_ended" }>;
+    expect(outline(told(waiting(), { kind: "drained", waitsAgain: false, ...outcome }))).toEqual([
+      "dispatched",
+      "history sent: dispatched",
+      "DELEGATION_STATUS dispatched",
+    ]);
+    expect(kind).toBe("call_ended");
+  });
+
+  it("whose queue dropped the request fails it with that reason", () => {
+    const error = "dropped as stale by an operator";
+    expect(told(waiting(), { kind: "refused", error }).delegation.current).toMatchObject({ state: "failed", error });
+  });
+
+  it("shows a stuck notice on until a heartbeat", () => {
+    const watched = judge(beaten(queued(), NOW, { by: CALLER }), NOW + RULES.stuckThresholdMs, RULES).delegation;
+    const still = told(watched, busy);
+    expect(outline(still)).toEqual([
+      "stuck",
+      "history result: queued",
+      "history sent: stuck",
+      "DELEGATION_STATUS stuck",
+    ]);
+  });
+});
+
+describe("a wanted dispatch", () => {
+  it("is made at its time, for its own attempt and number, and not before", () => {
+    const again = told(queued(), undelivered).delegation;
+    expect(isDispatchDue(queued(), ID, 1, NOW)).toBe(true);
+    expect(isDispatchDue(again, ID, 2, NOW + 7999)).toBe(false);
+    expect(isDispatchDue(again, ID, 2, NOW + 8000)).toBe(true);
+    expect(isDispatchDue(again, ID, 1, NOW + 8000)).toBe(false);
+    expect(isDispatchDue(again, RETRY_ID, 2, NOW + 8000)).toBe(false);
+  });
+
+  it("is dropped once the callee works or the attempt has ended", () => {
+    const again = told(queued(), undelivered).delegation;
+    expect(isDispatchDue(beaten(again, NOW), ID, 2, NOW + 8000)).toBe(false);
+    expect(isDispatchDue(callerRemoved(again, NOW).delegation, ID, 2, NOW + 8000)).toBe(false);
+  });
+});
+
+describe("a cancellation", () => {
+  const order = { actor: CALLER, reason: null };
+
+  it("ends what is open at once, tells the callee and leaves an audit row", () => {
+    const cancelled = cancel(dispatched(), { actor: "admin", reason: "wrong sheep" }, NOW + 1);
+    expect(outline(cancelled)).toEqual([
+      "cancelled",
+      "history result: failed",
+      "history sent: failed",
+      "DELEGATION_FAILED",
+      "inbox result",
+      "callee cancel",
+      "delegation.cancel",
+    ]);
+    expect(cancelled.delegation.current).toMatchObject({ error: "cancelled by admin: wrong sheep" });
+    expect(effectsOf(cancelled, "event")[0]?.payload.error).toBe("cancelled");
+    expect(effectsOf(cancelled, "callee")[0]?.message).toMatchObject({ attemptId: ID, status: "cancelled" });
+    expect(effectsOf(cancelled, "audit")[0]).toMatchObject({ actor: "admin", reason: "wrong sheep" });
+  });
+
+  it("says whether the callee may have the task already", () => {
+    expect(cancel(queued(), order, NOW).cancelRequested).toBe(false);
+    expect(cancel(waiting(), order, NOW).cancelRequested).toBe(false);
+    expect(cancel(dispatched(), order, NOW).cancelRequested).toBe(true);
+  });
+
+  it("said twice is one, with the same answer", () => {
+    const { delegation } = cancel(dispatched(), order, NOW);
+    expect(delegation.current).toMatchObject({ error: `cancelled by ${CALLER}` });
+    expect(cancel(delegation, order, NOW)).toEqual({ delegation, effects: [], cancelRequested: true });
+  });
+
+  it.each([completed, failed])("of what has ended is refused with its status", (state) => {
+    const delegation = state();
+    const { state: status } = delegation.current;
+    expect(() => cancel(delegation, order, NOW)).toThrow(`delegation is already ${status}`);
+  });
+});
+
+describe("a removal", () => {
+  it("of the caller cancels what it sent, with a reason and a row", () => {
+    const removed = callerRemoved(inProgress(), NOW);
+    expect(removed.delegation.current).toMatchObject({ state: "cancelled", error: "caller workspace removed" });
+    expect(effectsOf(removed, "inbox")).toHaveLength(1);
+  });
+
+  it("of the callee fails what it had open, with a reason and a row", () => {
+    const removed = calleeRemoved(inProgress(), NOW);
+    expect(removed.delegation.current).toMatchObject({ state: "failed", error: "target workspace removed" });
+    expect(effectsOf(removed, "inbox")[0]?.row.errorDetail).toBe("target workspace removed");
+  });
+});
+
+describe("a retry", () => {
+  const order = { actor: "admin", reason: "again", attemptId: RETRY_ID, task: "count the sheep", force: false };
+  const codeOf = (work: () => unknown) => {
+    try {
+      work();
+    } catch (error) {
+      if (error instanceof Refusal) return error.code;
+    }
+    return null;
+  };
+  const expired = (delegation: Delegation) => judge(delegation, NOW + 6 * HOUR_MS, RULES).delegation;
+
+  it("is a new attempt under a fresh id, with a row, an event, a dispatch and an audit row of its own", () => {
+    const again = retry(failed(), order, NOW + HOUR_MS);
+    expect(outline(again)).toEqual([
+      "queued",
+      "history sent: pending",
+      "DELEGATION_SENT",
+      "dispatch 1",
+      "delegation.retry",
+    ]);
+    expect(effectsOf(again, "dispatch")[0]?.message).toMatchObject({ attemptId: RETRY_ID, delegationId: ID });
+    expect(again.delegation).toMatchObject({
+      delegationId: ID,
+      createdAt: NOW,
+      updatedAt: NOW + HOUR_MS,
+      past: [{ attemptId: ID, state: "failed", error: "out of sheep" }],
+      current: { attemptId: RETRY_ID, deadline: NOW + 7 * HOUR_MS },
+    });
+  });
+
+  it("of a completed one or one in flight is refused, force or not", () => {
+    for (const force of [false, true]) {
+      expect(codeOf(() => retry(completed(), { ...order, force }, NOW))).toBe("delegation.ended");
+      expect(codeOf(() => retry(inProgress(), { ...order, force }, NOW))).toBe("delegation.in_flight");
+    }
+  });
+
+  it.each([
+    ["a vanished call", told(queued(), vanished).delegation],
+    ["an expired vanished call", expired(told(queued(), vanished).delegation)],
+    ["an expired call of which nothing was heard", expired(told(queued(), callStarted).delegation)],
+    ["a stuck attempt", stuck()],
+  ])("of %s takes force", (_, delegation) => {
+    expect(codeOf(() => retry(delegation, order, NOW))).toBe("delegation.outcome_unknown");
+    expect(retry(delegation, { ...order, force: true }, NOW).delegation.current.attemptId).toBe(RETRY_ID);
+  });
+
+  it("by force ends the attempt that was open first", () => {
+    const again = retry(stuck(), { ...order, force: true }, NOW);
+    expect(outline(again)).toEqual([
+      "queued",
+      "history result: failed",
+      "history sent: failed",
+      "DELEGATION_FAILED",
+      "inbox result",
+      "callee cancel",
+      "history sent: pending",
+      "DELEGATION_SENT",
+      "dispatch 1",
+      "delegation.retry",
+    ]);
+    expect(again.delegation.past).toMatchObject([{ state: "cancelled", error: "replaced by a retry" }]);
+  });
+
+  it("needs no force once the callee has answered late", () => {
+    const answeredLate = said(expired(told(queued(), vanished).delegation), { text: "twelve" }).delegation;
+    expect(retry(answeredLate, order, NOW).delegation.current.state).toBe("queued");
+  });
+});
