@@ -1,8 +1,9 @@
 import { env, runInDurableObject } from "cloudflare:test";
 import { until } from "./until.ts";
 
-/** Waits until ledger, hub and board have heard all that a workspace has to tell. */
+/** Waits until ledger, hub and board have heard all that a workspace, and the directory of it, have to tell. */
 export async function quiet(workspaceId: string): Promise<void> {
+  await quietDirectory();
   const workspace = env.WORKSPACE.get(env.WORKSPACE.idFromName(workspaceId));
   await until("the workspace has told everybody", () =>
     runInDurableObject(workspace, (_instance, { storage: { sql } }) => {
@@ -16,6 +17,22 @@ export async function quiet(workspaceId: string): Promise<void> {
         )
         .one();
       return flushed >= versions && told >= event;
+    }),
+  );
+}
+
+/** Waits until the ledger has what the directory knows: its flush of a creation may come a moment after the answer. */
+async function quietDirectory(): Promise<void> {
+  const directory = env.DIRECTORY.get(env.DIRECTORY.idFromName("default"));
+  await until("the directory has flushed", () =>
+    runInDurableObject(directory, (_instance, { storage: { sql } }) => {
+      const { versions, flushed } = sql
+        .exec<{ versions: number; flushed: number }>(
+          `SELECT (SELECT coalesce(max(version), 0) FROM nodes) AS versions,
+                  (SELECT coalesce(max(flushed_through), 0) FROM flush_state) AS flushed`,
+        )
+        .one();
+      return flushed >= versions;
     }),
   );
 }
