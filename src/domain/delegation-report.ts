@@ -63,7 +63,10 @@ export type Disposition =
 export type Reported = Transition & { readonly disposition: Disposition };
 
 /** A message's report under `metadata.delegation_id`; null when it is an ordinary message. */
-export function reportOfMessage(by: string, envelope: Envelope): Report | null {
+export function reportOfMessage(
+  by: string,
+  envelope: Pick<Envelope, "text" | "delegationId" | "delegationStatus">,
+): Report | null {
   const { delegationId, delegationStatus, text: message } = envelope;
   const status = delegationStatus ?? "completed";
   if (delegationId === null || (status !== "in_progress" && status !== "completed" && status !== "failed")) return null;
