@@ -1,4 +1,10 @@
 import * as z from "zod";
+import {
+  DELEGATION_VARIABLES,
+  type DelegationSettings,
+  type DelegationVariables,
+  readDelegationSettings,
+} from "./domain/delegation-settings.ts";
 
 /** Exactly "1" is on; anything else is off. */
 const flag = z
@@ -93,6 +99,8 @@ export interface Config extends Numbers {
   readonly openRegistration: boolean;
   readonly testTokens: boolean;
   readonly localPlatform: boolean;
+  /** How delegations are kept and judged; each of its variables stands in `DELEGATION_VARIABLES`. */
+  readonly delegations: DelegationSettings;
   readonly findings: readonly string[];
 }
 
@@ -125,6 +133,8 @@ export function parseConfig(env: Record<string, unknown>): Config {
   const numbers = Object.fromEntries(
     Object.entries(NUMBERS).map(([name, rule]) => [name, numberOf(name, env[name], rule, findings)]),
   ) as Numbers;
+  const delegations = readDelegationSettings(delegationVariables(env));
+  findings.push(...delegations.warnings);
   const environment = texts.MOLECULE_ENV.trim().toLowerCase();
   const devMode = texts.ADMIN_TOKEN === "" && (environment === "development" || environment === "dev");
   if (texts.TOKEN_KEY === "") findings.push("TOKEN_KEY is not set: no token can be minted or read");
@@ -154,8 +164,13 @@ export function parseConfig(env: Record<string, unknown>): Config {
     openRegistration: texts.OPEN_REGISTRATION,
     testTokens: texts.MOLECULE_ENABLE_TEST_TOKENS,
     localPlatform: texts.LOCAL_PLATFORM,
+    delegations,
     findings,
   };
+}
+
+function delegationVariables(env: Record<string, unknown>): DelegationVariables {
+  return Object.fromEntries(DELEGATION_VARIABLES.map((name) => [name, textOf(env[name])]));
 }
 
 function textOf(value: unknown): string | undefined {

@@ -15,7 +15,7 @@ export const PASSED_VARIABLES = [
 ] as const;
 
 /** Families of variables that are handed on whole. */
-export const PASSED_PREFIXES = ["UPLOAD_", "ACTIVITY_", "INBOX_", "LEDGER_"] as const;
+export const PASSED_PREFIXES = ["UPLOAD_", "ACTIVITY_", "INBOX_", "LEDGER_", "DELEGATION_"] as const;
 
 export type Variables = Record<string, string>;
 type Environment = Record<string, string | undefined>;

@@ -22,5 +22,7 @@ export interface BoardEntry {
   /** Rows that the ledger refused, and why it takes none at all at the moment. */
   readonly setAside: number;
   readonly flushBlocked: string | null;
+  /** Delegations that it sent and that have not ended. */
+  readonly openDelegations: number;
   readonly counters: Readonly<Record<string, number>>;
 }

@@ -110,6 +110,11 @@ export function dropStale(item: QueueItem, maxAgeMinutes: number, now: number): 
   return item.status === "queued" && tooOld ? ended(item, "dropped", "dropped as stale by an operator", now) : item;
 }
 
+/** Drops an item whose sender wants it back; one in flight can no longer be had. */
+export function withdraw(item: QueueItem, now: number): QueueItem {
+  return item.status === "queued" ? ended(item, "dropped", "withdrawn by its sender", now) : item;
+}
+
 /**
  * An item as `GET …/a2a/queue/:queue_id` shows it. Its times are written as the original's database wrote them; what
  * is not known yet is absent.

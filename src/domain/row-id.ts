@@ -7,7 +7,7 @@ const VARIANT_BITS = 0x80;
 const SEQ_HEX_DIGITS = 15;
 
 /** What an id numbers: each domain of a workspace has its own counter and its own check. */
-export type RowDomain = "activity" | "file" | "queue" | "event" | "token";
+export type RowDomain = "activity" | "file" | "queue" | "event" | "token" | "audit";
 
 /** Whether a text is a row id of some workspace; only that workspace's `RowIds` can tell whether it is its own. */
 export function looksLikeRowId(id: string): boolean {

@@ -141,6 +141,27 @@ export const auditLog = pgTable("audit_log", {
   version: count().notNull(),
 });
 
+/** Its key is the caller together with the id. */
+export const delegations = pgTable("delegations", {
+  caller_id: uuid().notNull().primaryKey(),
+  delegation_id: text().notNull().primaryKey(),
+  callee_id: uuid(),
+  task_preview: text(),
+  status: text(),
+  last_heartbeat: moment(),
+  deadline: moment(),
+  result_preview: text(),
+  error_detail: text(),
+  retry_count: integer(),
+  created_at: moment().notNull(),
+  updated_at: moment(),
+  ended_at: moment(),
+  idempotency_key: text(),
+  /** False where nobody knows whether the task arrived. */
+  delivery_confirmed: boolean(),
+  version: count().notNull(),
+});
+
 /** Every table that objects mirror their rows into, by the name that a flush uses. */
 export const LEDGERS = {
   workspaces,
@@ -149,5 +170,6 @@ export const LEDGERS = {
   pending_uploads: pendingUploads,
   structure_events: structureEvents,
   a2a_queue: a2aQueue,
+  delegations,
   audit_log: auditLog,
 } as const satisfies Record<string, PgTable>;

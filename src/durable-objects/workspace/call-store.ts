@@ -16,6 +16,8 @@ export interface StoredCall extends Record<string, SqlStorageValue> {
   body: string | null;
   body_key: string | null;
   expires_in_s: number | null;
+  /** The attempt of a delegation whose task it takes to the agent; null for a message. */
+  attempt_id: string | null;
   created_at: number;
   /** When the workspace hands the call over itself, unless the report has come. */
   hand_over_at: number;
@@ -35,8 +37,8 @@ export class CallStore {
     const seq = this.#nextVersion();
     this.#sql.exec(
       `INSERT INTO calls (seq, call_id, queue_seq, caller_id, url, method, native_session, message_id, message_digest,
-         body, body_key, expires_in_s, created_at, hand_over_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         body, body_key, expires_in_s, attempt_id, created_at, hand_over_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       seq,
       call.call_id,
       call.queue_seq,
@@ -49,6 +51,7 @@ export class CallStore {
       call.body,
       call.body_key,
       call.expires_in_s,
+      call.attempt_id,
       call.created_at,
       call.hand_over_at,
     );

@@ -6,11 +6,14 @@ import type { UploadLifetimes } from "../../domain/upload.ts";
 import { openDatabase } from "../../ledgers/database.ts";
 import { writeLedger } from "../../ledgers/ledger-write.ts";
 import { Flush } from "../shared/flush.ts";
+import { AuditStore } from "./audit-store.ts";
 import { CallStore } from "./call-store.ts";
+import { DelegationStore } from "./delegation-store.ts";
 import { EventStore } from "./event-store.ts";
 import { InboxStore } from "./inbox-store.ts";
 import { ProfileStore } from "./profile-store.ts";
 import { QueueStore } from "./queue-store.ts";
+import { ReceivedStore } from "./received-store.ts";
 import { TokenStore } from "./token-store.ts";
 import { UploadStore } from "./upload-store.ts";
 
@@ -27,6 +30,9 @@ export class Core {
   readonly events: EventStore;
   readonly calls: CallStore;
   readonly queue: QueueStore;
+  readonly delegations: DelegationStore;
+  readonly received: ReceivedStore;
+  readonly audit: AuditStore;
   readonly flush: Flush;
   readonly #ids = new Map<RowDomain, RowIds>();
 
@@ -42,6 +48,9 @@ export class Core {
     this.events = new EventStore(sql, nextVersion, () => this.ids("event"));
     this.calls = new CallStore(sql, nextVersion);
     this.queue = new QueueStore(sql, nextVersion, () => this.ids("queue"), workspaceId);
+    this.delegations = new DelegationStore(sql, nextVersion);
+    this.received = new ReceivedStore(sql);
+    this.audit = new AuditStore(sql, nextVersion, () => this.ids("audit"), workspaceId);
     this.uploads = new UploadStore(sql, nextVersion, () => this.ids("file"), workspaceId, lifetimesOf(config));
     const database = openDatabase(env);
     this.flush = new Flush({
@@ -55,6 +64,8 @@ export class Core {
         this.uploads.mirror(),
         this.queue.mirror(),
         this.calls.numbers(),
+        this.delegations.mirror(config.delegations.ledgerWrite),
+        this.audit.mirror(),
       ],
       write: (batch) => writeLedger(database, batch),
     });
@@ -84,6 +95,7 @@ export class Core {
     this.inbox.forget();
     this.tokens.forget();
     this.uploads.reconsider();
+    this.delegations.forget();
   }
 }
 

@@ -144,6 +144,35 @@ export class InboxStore {
     return seq;
   }
 
+  /** Writes a row anew in its place, under a new version; false when it is gone. */
+  rewrite(seq: number, row: NewActivity): boolean {
+    const { rowsWritten } = this.#sql.exec(
+      `UPDATE activity SET version = ?, summary = ?, request_body = ?, response_body = ?, request_body_key = ?,
+         response_body_key = ?, status = ?, error_detail = ? WHERE seq = ?`,
+      this.#nextVersion(),
+      row.summary ?? null,
+      row.requestBody ?? null,
+      row.responseBody ?? null,
+      row.requestBodyKey ?? null,
+      row.responseBodyKey ?? null,
+      row.status ?? "ok",
+      row.errorDetail ?? null,
+      seq,
+    );
+    return rowsWritten > 0;
+  }
+
+  /** Changes a row's status and error, under a new version. */
+  restatus(seq: number, status: string, errorDetail: string | null): void {
+    this.#sql.exec(
+      "UPDATE activity SET version = ?, status = ?, error_detail = ? WHERE seq = ?",
+      this.#nextVersion(),
+      status,
+      errorDetail,
+      seq,
+    );
+  }
+
   idOf(seq: number): string {
     return this.#ids().idOf(seq);
   }
@@ -259,25 +288,39 @@ export class InboxStore {
     for (const seq of seqs) this.#sql.exec("UPDATE activity SET hidden = 1 WHERE seq = ? AND hidden = 0", seq);
   }
 
+  /** Takes back mail that nobody has read: off the plain route, and nothing that anybody could miss. */
+  withdraw(seq: number): void {
+    this.#sql.exec("UPDATE activity SET hidden = 1, own = 1 WHERE seq = ?", seq);
+    this.#unread = null;
+  }
+
   /**
    * Drops up to `limit` rows older than `before` that are no longer mail, or older than `unreadBefore`, and that the
    * ledger has confirmed. A stub keeps each one valid as a cursor. Returns how many went and the highest that nobody
    * had read.
    */
   prune(
-    bounds: { before: number; unreadBefore: number; readThrough: number; flushedThrough: number },
+    bounds: {
+      before: number;
+      unreadBefore: number;
+      readThrough: number;
+      flushedThrough: number;
+      spared: readonly number[];
+    },
     nowMs: number,
     limit: number,
   ): { pruned: number; lostSeq: number; bodyKeys: string[] } {
     const rows = this.#sql
       .exec<{ seq: number; own: number; request_body_key: string | null; response_body_key: string | null }>(
         `SELECT seq, own, request_body_key, response_body_key FROM activity
-         WHERE version <= ?1 AND created_at < ?2 AND (own = 1 OR seq <= ?3 OR created_at < ?4) ORDER BY seq LIMIT ?5`,
+         WHERE version <= ?1 AND created_at < ?2 AND (own = 1 OR seq <= ?3 OR created_at < ?4)
+           AND seq NOT IN (SELECT value FROM json_each(?6)) ORDER BY seq LIMIT ?5`,
         bounds.flushedThrough,
         bounds.before,
         bounds.readThrough,
         bounds.unreadBefore,
         limit,
+        JSON.stringify(bounds.spared),
       )
       .toArray();
     const bodyKeys: string[] = [];

@@ -4,6 +4,7 @@ import { canCommunicate, type Path } from "../../domain/hierarchy.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { fileIdOfPendingUri } from "../../domain/upload.ts";
 import type { Core } from "./core.ts";
+import type { DelegationMessage } from "./delegations.ts";
 import type { ActivityPage, NewActivity } from "./inbox-store.ts";
 import { deliveryModeOf } from "./profile-store.ts";
 
@@ -22,6 +23,8 @@ export interface IncomingMessage {
   readonly digest: string;
   /** How long it is worth sending to an agent that is busy; for ever where this is left out. */
   readonly expiresInSeconds?: number | null;
+  /** Left out where it speaks of no delegation. */
+  readonly delegation?: DelegationMessage;
 }
 
 /** Messages in, words to the user out, and what readers have seen. All methods run inside a turn. */

@@ -1,12 +1,14 @@
+import { busyRefusal } from "../../domain/a2a-outcome.ts";
 import { digestOf } from "../../domain/credential.ts";
 import { findRepeat } from "../../domain/queue-item.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { log } from "../../log.ts";
-import type { CallAnswer, CallIntent, CallReport, QueuePlace } from "../outbound-call/call.ts";
+import type { CallAnswer, CallIntent, CallOutcome, CallReport, QueuePlace } from "../outbound-call/call.ts";
 import type { Clock } from "../shared/alarm.ts";
 import type { StoredCall } from "./call-store.ts";
 import type { Core } from "./core.ts";
 import type { IncomingMessage, Sender } from "./messages.ts";
+import type { OwnerTelling } from "./owner-telling.ts";
 import type { Queue } from "./queue.ts";
 import type { StoredItem } from "./queue-store.ts";
 
@@ -29,13 +31,15 @@ export class Push implements Clock {
   readonly name = "calls";
   readonly #core: Core;
   readonly #queue: Queue;
+  readonly #owners: OwnerTelling;
   readonly #handOver: HandOver;
   /** Calls that the current turn decided on and that no Worker hands over. */
   #fresh: number[] = [];
 
-  constructor(core: Core, queue: Queue, handOver: HandOver) {
+  constructor(core: Core, queue: Queue, owners: OwnerTelling, handOver: HandOver) {
     this.#core = core;
     this.#queue = queue;
+    this.#owners = owners;
     this.#handOver = handOver;
   }
 
@@ -44,7 +48,7 @@ export class Push implements Clock {
    * call runs it waits for that call's answer too, while the request is queued it gets that place, and for 24 h after
    * the end it gets the same answer again, because all calls for one message of one sender share one object.
    */
-  receive(sender: Sender, message: IncomingMessage, now: number): PushReceived {
+  receive(sender: Sender, message: IncomingMessage, now: number, attemptId: string | null = null): PushReceived {
     const { calls, queue, profile } = this.#core;
     const { workspaceId, url, status, capabilities } = profile.get();
     const callerId = sender.kind === "workspace" ? sender.id : null;
@@ -71,11 +75,18 @@ export class Push implements Clock {
       body: message.body,
       body_key: message.bodyKey,
       expires_in_s: message.expiresInSeconds ?? null,
+      attempt_id: attemptId,
       created_at: now,
       hand_over_at: now + HAND_OVER_AFTER_MS,
     });
     log.info("call.accepted", { workspace_id: workspaceId, call_id: callId, attempt: call.seq, source_id: callerId });
     return { mode: "call", intent: this.#intentOf(call) };
+  }
+
+  /** Decides on the call that takes a delegated task to the agent; this object hands it over itself. */
+  dispatch(sender: Sender, message: IncomingMessage, attemptId: string, now: number): void {
+    const received = this.receive(sender, message, now, attemptId);
+    if (received.mode === "call") this.#fresh.push(received.intent.attempt);
   }
 
   /** The queue id of a call whose caller waits no longer; null when its outcome has been reported meanwhile. */
@@ -96,10 +107,16 @@ export class Push implements Clock {
       return { place: item?.callId === callId && item.completedAt === null ? this.#queue.placeOf(item) : null };
     }
     calls.remove(attempt);
-    if (item) return { place: this.#queue.settle(item, call, outcome, now) };
+    const carried = { callerId: call.caller_id, attemptId: call.attempt_id };
+    if (item) {
+      const place = this.#queue.settle(item, call, outcome, now);
+      this.#owners.outcome(carried, { kind: "drained", outcome, waitsAgain: place !== null }, now);
+      return { place };
+    }
+    const place = outcome.reply.kind === "queue" && !repeated ? this.#queue.add(call, now) : null;
+    this.#owners.outcome(carried, { kind: "call_ended", outcome: place ? outcome : unqueued(outcome, call) }, now);
     if (repeated) return { place: null };
-    const place = outcome.reply.kind === "queue" ? this.#queue.add(call, now) : null;
-    const request = { callerId: call.caller_id, method: call.method, body: call.body, bodyKey: call.body_key };
+    const request = { ...carried, method: call.method, body: call.body, bodyKey: call.body_key };
     if (!place) this.#queue.record(request, outcome, now);
     return { place };
   }
@@ -111,10 +128,15 @@ export class Push implements Clock {
   }
 
   /** After the commit: hands over what this object itself has decided on. */
-  async handOverFresh(now: number): Promise<void> {
+  async tellFresh(now: number): Promise<void> {
     const fresh = this.#fresh;
     this.#fresh = [];
     await Promise.all(fresh.map((seq) => this.#give(seq, now)));
+  }
+
+  /** After a turn that was rolled back. */
+  forget(): void {
+    this.#fresh = [];
   }
 
   get hasFresh(): boolean {
@@ -143,6 +165,7 @@ export class Push implements Clock {
       body: null,
       body_key: null,
       expires_in_s: null,
+      attempt_id: item.attemptId,
       created_at: now,
       hand_over_at: now + HAND_OVER_AFTER_MS,
     });
@@ -178,4 +201,11 @@ export class Push implements Clock {
       target: { name, method: call.method, container: "none", nativeSession: call.native_session === 1 },
     };
   }
+}
+
+/** The outcome of a call that found its agent busy and has no place in the queue: it surely was not delivered. */
+function unqueued(outcome: CallOutcome, call: StoredCall): CallOutcome {
+  if (outcome.reply.kind !== "queue") return outcome;
+  const { code, options } = busyRefusal(call.native_session === 1);
+  return { ...outcome, reply: { kind: "refuse", code, options } };
 }

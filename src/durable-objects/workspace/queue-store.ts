@@ -7,6 +7,8 @@ import { mirroredTable } from "../shared/mirrored.ts";
 export interface StoredItem extends QueueItem {
   readonly callId: string;
   readonly messageDigest: string;
+  /** The attempt of a delegation whose task it is; null for a message. */
+  readonly attemptId: string | null;
   readonly body: string | null;
   readonly bodyKey: string | null;
   /** R2 key of an answer too large for a row. */
@@ -33,6 +35,7 @@ interface ItemRow extends Record<string, SqlStorageValue> {
   dispatched_at: number | null;
   completed_at: number | null;
   expires_at: number | null;
+  attempt_id: string | null;
 }
 
 const COLUMNS = [
@@ -55,6 +58,7 @@ const COLUMNS = [
   "dispatched_at",
   "completed_at",
   "expires_at",
+  "attempt_id",
 ] as const satisfies readonly (keyof ItemRow)[];
 const OPEN = "completed_at IS NULL";
 const IN_ORDER = "ORDER BY priority DESC, enqueued_at, seq";
@@ -102,6 +106,12 @@ export class QueueStore {
   /** The open items of these words; who sent them is the caller's to compare. */
   openWithDigest(digest: string): StoredItem[] {
     return this.#items(`SELECT * FROM queue WHERE ${OPEN} AND message_digest = ?`, digest);
+  }
+
+  /** The item in which a delegated task waits to be sent, or null. */
+  waitingFor(callerId: string, attemptId: string): StoredItem | null {
+    const waiting = `SELECT * FROM queue WHERE ${OPEN} AND status = 'queued' AND attempt_id = ? AND caller_id = ?`;
+    return this.#items(waiting, attemptId, callerId)[0] ?? null;
   }
 
   /** The item to send next, or null. */
@@ -216,6 +226,7 @@ function rowOf(item: StoredItem, version: number): ItemRow {
     dispatched_at: item.dispatchedAt,
     completed_at: item.completedAt,
     expires_at: item.expiresAt,
+    attempt_id: item.attemptId,
   };
 }
 
@@ -239,5 +250,6 @@ function itemOf(row: ItemRow): StoredItem {
     dispatchedAt: row.dispatched_at,
     completedAt: row.completed_at,
     expiresAt: row.expires_at,
+    attemptId: row.attempt_id,
   };
 }

@@ -7,6 +7,7 @@ import {
   type QueueItem,
   queueItemJson,
   settle,
+  withdraw,
 } from "../../domain/queue-item.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { log } from "../../log.ts";
@@ -15,6 +16,7 @@ import type { Clock } from "../shared/alarm.ts";
 import type { StoredCall } from "./call-store.ts";
 import type { Core } from "./core.ts";
 import type { Messages } from "./messages.ts";
+import type { OwnerTelling } from "./owner-telling.ts";
 import { deliveryModeOf } from "./profile-store.ts";
 import type { StoredItem } from "./queue-store.ts";
 
@@ -37,11 +39,13 @@ export class Queue implements Clock {
   readonly name = "queue";
   readonly #core: Core;
   readonly #messages: Messages;
+  readonly #owners: OwnerTelling;
   #pruneNotBefore = 0;
 
-  constructor(core: Core, messages: Messages) {
+  constructor(core: Core, messages: Messages, owners: OwnerTelling) {
     this.#core = core;
     this.#messages = messages;
+    this.#owners = owners;
   }
 
   placeOf(item: QueueItem): QueuePlace {
@@ -158,6 +162,11 @@ export class Queue implements Clock {
     return stale.filter((item) => this.#drop(item, dropStale(item, maxAgeMinutes, now * 1000), now)).length;
   }
 
+  /** Takes back a delegated task that was not sent yet; its owner wanted that and is not told. */
+  withdraw(item: StoredItem, now: number): void {
+    this.#drop({ ...item, attemptId: null }, withdraw(item, now * 1000), now);
+  }
+
   dueAt(): number | null {
     const { queue } = this.#core;
     const oldest = queue.oldest();
@@ -195,6 +204,7 @@ export class Queue implements Clock {
       durationMs: 0,
     };
     this.record(item, outcome, now);
+    this.#owners.outcome(item, { kind: "refused", error: dropped.lastError ?? "" }, now);
     return true;
   }
 
@@ -205,6 +215,8 @@ export class Queue implements Clock {
       callerId === null ? ({ kind: "canvas" } as const) : ({ kind: "workspace", id: callerId, path: [] } as const);
     try {
       const { activityId } = this.#messages.receive(sender, { body, bodyKey, method, messageId, digest }, now);
+      const seq = this.#core.inbox.acknowledged(activityId);
+      if (seq !== null) this.#owners.inInbox(item, seq, now);
       const queued = { status: "queued", delivery_mode: "poll", method, activity_id: activityId };
       this.#end({ ...item, status: "completed", completedAt: now * 1000, responseBody: JSON.stringify(queued) });
       return true;
@@ -226,6 +238,7 @@ export class Queue implements Clock {
       ...enqueue({ seq, callerId: caller_id, method, messageId: message_id, expiresInSeconds }, now * 1000),
       callId: call.call_id,
       messageDigest: call.message_digest,
+      attemptId: call.attempt_id,
       responseBodyKey: null,
     };
   }

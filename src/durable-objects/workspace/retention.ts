@@ -6,6 +6,8 @@ import type { Core } from "./core.ts";
 const DAY_MS = 24 * 60 * 60 * 1000;
 /** A pruned row stays a valid cursor this long. */
 const STUB_MS = 90 * DAY_MS;
+/** An ended delegation can be listed, retried and answered late this long. */
+const DELEGATION_MS = 30 * DAY_MS;
 const SLICE_ROWS = 500;
 
 /** What the inbox forgets: mail that was read, after days; mail that was not, after weeks; never what is not in the ledger. */
@@ -30,7 +32,7 @@ export class Retention implements Clock {
   #notBefore = 0;
 
   async run(now: number): Promise<void> {
-    const { inbox, events, profile, flush, config } = this.#core;
+    const { inbox, events, profile, flush, config, delegations, received } = this.#core;
     const { readSeq, ackedSeq, lostSeq, hubThrough, workspaceId } = profile.get();
     const {
       pruned,
@@ -42,6 +44,7 @@ export class Retention implements Clock {
         unreadBefore: (now - config.ACTIVITY_UNREAD_RETENTION_DAYS * DAY_MS) * 1000,
         readThrough: Math.max(readSeq, ackedSeq),
         flushedThrough: flush.flushedThrough,
+        spared: delegations.openRows(),
       },
       now,
       SLICE_ROWS,
@@ -49,6 +52,8 @@ export class Retention implements Clock {
     if (lost > lostSeq) profile.set({ lostSeq: lost });
     profile.commit();
     inbox.dropStubs(now - STUB_MS, SLICE_ROWS);
+    delegations.prune(now - DELEGATION_MS, flush.flushedThrough, SLICE_ROWS);
+    received.prune(now - DELEGATION_MS, SLICE_ROWS);
     events.prune(Math.min(flush.flushedThrough, hubThrough), SLICE_ROWS);
     this.#notBefore = pruned === SLICE_ROWS ? 0 : now + DAY_MS;
     if (pruned > 0) log.info("inbox.pruned", { workspace_id: workspaceId, rows: pruned, unread: lost > lostSeq });

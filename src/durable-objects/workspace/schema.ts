@@ -6,7 +6,7 @@ import type { SchemaStep } from "../shared/schema.ts";
  * Tables of a Workspace object. Keys are integers, because an INTEGER PRIMARY KEY is one row written and every index
  * one more. `seq` comes from the object's one counter; `version` is the counter at the row's last change, and the
  * partial indexes find changed rows while a fresh one (version = seq) costs nothing. Times of the
- * feed, tokens, events and the queue are µs, those of the workspace, uploads and files ms. Of calls and queue the texts stand last, so that nothing behind them has to be looked for.
+ * feed, tokens, events and the queue are µs, those of the workspace, uploads and files ms. Texts that may be long stand last, so that nothing behind them has to be looked for.
  */
 export const WORKSPACE_SCHEMA: readonly SchemaStep[] = [
   {
@@ -137,6 +137,7 @@ CREATE TABLE calls (
   message_digest TEXT NOT NULL,
   body_key TEXT,
   expires_in_s REAL,
+  attempt_id TEXT,
   created_at INTEGER NOT NULL,
   hand_over_at INTEGER NOT NULL,
   body TEXT
@@ -160,11 +161,59 @@ CREATE TABLE queue (
   dispatched_at INTEGER,
   completed_at INTEGER,
   expires_at INTEGER,
+  attempt_id TEXT,
   body TEXT,
   response_body TEXT
 ) STRICT;
 CREATE INDEX queue_changed ON queue (version) WHERE version <> seq;
 CREATE INDEX queue_open ON queue (priority DESC, enqueued_at) WHERE completed_at IS NULL;
+
+CREATE TABLE delegations (
+  seq INTEGER PRIMARY KEY,
+  version INTEGER NOT NULL,
+  delegation_id TEXT NOT NULL,
+  idempotency_key TEXT,
+  ended_at INTEGER,
+  due_at INTEGER,
+  attempts INTEGER NOT NULL,
+  slots TEXT NOT NULL CHECK (json_valid(slots)),
+  state TEXT NOT NULL CHECK (json_valid(state)),
+  task TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX delegations_id ON delegations (delegation_id);
+CREATE INDEX delegations_changed ON delegations (version) WHERE version <> seq;
+CREATE INDEX delegations_open ON delegations (seq) WHERE ended_at IS NULL;
+CREATE INDEX delegations_retried ON delegations (seq) WHERE attempts > 1;
+CREATE INDEX delegations_key ON delegations (idempotency_key) WHERE idempotency_key IS NOT NULL;
+
+CREATE TABLE received (
+  attempt_id TEXT NOT NULL,
+  caller_id TEXT NOT NULL,
+  delegation_id TEXT NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('dispatched', 'in_progress', 'completed', 'failed', 'cancelled')),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  deadline INTEGER NOT NULL,
+  dispatch INTEGER NOT NULL,
+  last_heartbeat INTEGER,
+  cancel_requested INTEGER NOT NULL,
+  activity_seq INTEGER,
+  error TEXT,
+  task_preview TEXT NOT NULL,
+  PRIMARY KEY (attempt_id, caller_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit (
+  seq INTEGER PRIMARY KEY,
+  version INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  action TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  reason TEXT,
+  detail TEXT NOT NULL CHECK (json_valid(detail)),
+  created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX audit_changed ON audit (version) WHERE version <> seq;
 ${FLUSH_SCHEMA}
 ${EFFECTS_SCHEMA}
 `,

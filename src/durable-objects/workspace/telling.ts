@@ -7,7 +7,7 @@ import type { Core } from "./core.ts";
 import { deliveryModeOf, type Profile } from "./profile-store.ts";
 
 /** Task, counts, error rate and spend reach the board at most this often. */
-const RIDE_ALONG_MS = 15_000;
+export const RIDE_ALONG_MS = 15_000;
 const RETRY_MS = 5_000;
 const HUB_BATCH = 100;
 /** A batch is cut here, far below what a call between objects may carry. */
@@ -72,7 +72,7 @@ export class BoardTelling implements Clock {
   #flushFacts: { setAside: number; flushBlocked: string | null } = { setAside: 0, flushBlocked: null };
 
   #entry(): BoardEntry {
-    const { flush } = this.#core;
+    const { flush, delegations } = this.#core;
     const profile = this.#core.profile.get();
     const large = profile.agentCard !== null && profile.agentCard.length > BOARD_CARD_BYTES_MAX;
     return {
@@ -91,6 +91,7 @@ export class BoardTelling implements Clock {
       lastOutboundAt: profile.lastOutboundAt,
       setAside: flush.setAside().length,
       flushBlocked: flush.blockedReason,
+      openDelegations: delegations.countOpen(),
       counters: profile.counters,
     };
   }

@@ -7,9 +7,9 @@ import { FlushPace } from "../shared/flush-pace.ts";
 import type { Reply } from "../shared/reply.ts";
 import type { Schema } from "../shared/schema.ts";
 import type { Core } from "./core.ts";
+import type { Delegations } from "./delegations.ts";
 import type { Listeners } from "./listeners.ts";
 import type { Presence } from "./presence.ts";
-import type { Push } from "./push.ts";
 import { BoardTelling, HubTelling, type Receivers } from "./telling.ts";
 
 /** How long an answer waits for the directory to show a changed status. */
@@ -29,12 +29,21 @@ export interface TurnOptions<T> {
   readonly unknown?: RefusalCode;
 }
 
+/** What a turn leaves to be told to one other object each, right after its commit; alarms repeat what fails. */
+export interface Errands {
+  readonly hasFresh: boolean;
+  tellFresh(now: number): Promise<void>;
+  /** After a turn that was rolled back. */
+  forget(): void;
+}
+
 interface Parts {
   readonly schema: Schema;
   readonly core: Core;
   readonly presence: Presence;
   readonly listeners: Listeners;
-  readonly push: Push;
+  readonly delegations: Delegations;
+  readonly errands: readonly Errands[];
   readonly receivers: Receivers;
   /** What time brings about beside presence, flush, board and hub. */
   readonly clocks: readonly Clock[];
@@ -74,6 +83,7 @@ export class Turns {
     const outcome = await settle(() => {
       if (schema.state === "ahead") throw new Refusal("schema.ahead", { retryAfter: 10 });
       if (schema.state === "absent") return ofNobody(access, options);
+      this.#judge(turn.now);
       const committed = this.#commit(turn.now, () => {
         if (access) core.tokens.verify(access, turn.now * 1000);
         rate = this.#takeRate(access, turn.now);
@@ -83,12 +93,8 @@ export class Turns {
       });
       urgent = committed.urgent;
       return committed.value;
-    }).catch((error) => {
-      core.forget();
-      throw error;
     });
     if (schema.state !== "ready") return { outcome, rate };
-    if (!outcome.ok) core.forget();
     await this.#afterCommit(turn, urgent);
     return { outcome, rate };
   }
@@ -112,15 +118,31 @@ export class Turns {
     this.#alarm.arm(Date.now());
   }
 
+  /** Any contact brings about what time has, in a commit of its own, so that a refused contact does so too. */
+  #judge(now: number): void {
+    const { delegations } = this.#parts;
+    if (delegations.isDue(now)) this.#commit(now, () => delegations.judgeDue(now));
+  }
+
+  #forget(): void {
+    this.#parts.core.forget();
+    for (const errand of this.#parts.errands) errand.forget();
+  }
+
   #commit<T>(now: number, work: () => T): { value: T; urgent: boolean } {
     const { profile } = this.#parts.core;
     const before = profile.get();
-    return this.#ctx.storage.transactionSync(() => {
-      const value = work();
-      const urgent = this.#board.note(before, now);
-      profile.commit();
-      return { value, urgent };
-    });
+    try {
+      return this.#ctx.storage.transactionSync(() => {
+        const value = work();
+        const urgent = this.#board.note(before, now);
+        profile.commit();
+        return { value, urgent };
+      });
+    } catch (error) {
+      this.#forget();
+      throw error;
+    }
   }
 
   #takeRate(access: Access | null, now: number): RateState | null {
@@ -137,7 +159,7 @@ export class Turns {
 
   /** Tells others what has been committed. Only a status that people see is waited for, and not for long. */
   async #afterCommit({ now, once }: Turn, urgent: boolean): Promise<void> {
-    const { core, listeners, push } = this.#parts;
+    const { core, listeners, errands } = this.#parts;
     if (core.tokens.takeRevoked()) listeners.closeRevoked((digest) => core.tokens.isLive(digest));
     const dirty = core.flush.isDirty();
     if (dirty) {
@@ -145,7 +167,7 @@ export class Turns {
       this.#ctx.waitUntil(this.#flushAndRearm(now));
     }
     if (dirty || once.length > 0) this.#ctx.waitUntil(this.#tellHubAndRearm(now, once));
-    if (push.hasFresh) this.#ctx.waitUntil(push.handOverFresh(now));
+    for (const errand of errands) if (errand.hasFresh) this.#ctx.waitUntil(errand.tellFresh(now));
     if (urgent) await Promise.race([this.#board.run(now), scheduler.wait(BOARD_WAIT_MS)]);
     this.#alarm.arm(now);
   }

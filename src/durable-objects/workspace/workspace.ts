@@ -3,11 +3,19 @@ import { configOf } from "../../config.ts";
 import type { Access } from "../../domain/access.ts";
 import type { Attachment } from "../../domain/activity.ts";
 import type { ActivityQuery } from "../../domain/activity-query.ts";
+import type { EndMessage } from "../../domain/delegation-effect.ts";
+import type { HeartbeatAnswer } from "../../domain/delegation-heartbeat.ts";
+import type {
+  DelegateRequest,
+  HeartbeatRequest,
+  RecordRequest,
+  UpdateRequest,
+} from "../../domain/delegation-request.ts";
 import type { Path } from "../../domain/hierarchy.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import { log } from "../../log.ts";
-import { blobStoreOf } from "../../storage/blob-store.ts";
+import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import type { StoredFile } from "../../uploads/serve-upload.ts";
 import type { Removal } from "../directory/directory.ts";
 import type { CallReport, QueuePlace } from "../outbound-call/call.ts";
@@ -15,15 +23,24 @@ import type { Reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
 import { directoryStub, eventHubStub, outboundCallStub } from "../shared/stubs.ts";
 import { Core } from "./core.ts";
+import { delegationLines, inFull } from "./delegation-lines.ts";
+import { delegationList } from "./delegation-list.ts";
+import { DelegationPost } from "./delegation-post.ts";
+import type { PlainOutcome, TaskEnd, TaskHandOver, WordToOwner } from "./delegation-words.ts";
+import { DelegationWriting } from "./delegation-writing.ts";
+import { type DelegateAnswer, Delegations, type RecordAnswer, type SweepFinding } from "./delegations.ts";
 import { Files, type ReceivedFile, type StagedFile, type UploadTarget } from "./files.ts";
 import { type ActivityPage, EMPTY_PAGE, type NewActivity } from "./inbox-store.ts";
+import { type LargeTexts, withLargeTexts } from "./large-texts.ts";
 import { LISTEN_HEADER, type ListenInput } from "./listen.ts";
 import { Listeners } from "./listeners.ts";
 import { type IncomingMessage, Messages, type Sender } from "./messages.ts";
+import { OwnerTelling } from "./owner-telling.ts";
 import { type HeartbeatInput, Presence, type Registered, type RegistrationInput } from "./presence.ts";
 import type { Profile } from "./profile-store.ts";
 import { Push, type PushReceived } from "./push.ts";
 import { Queue, type QueueReader } from "./queue.ts";
+import { Receptions } from "./receptions.ts";
 import { Retention } from "./retention.ts";
 import { WORKSPACE_SCHEMA } from "./schema.ts";
 import type { Receivers } from "./telling.ts";
@@ -40,7 +57,8 @@ export interface VerifiedCaller {
 /** What became of a message at its target. */
 export type Received =
   | { readonly mode: "admitted" }
-  | { readonly mode: "poll"; readonly activityId: string; readonly repeated: boolean }
+  /** `bodyKept`: a body that lies in R2 is now this row's. */
+  | { readonly mode: "poll"; readonly activityId: string; readonly bodyKept: boolean }
   | PushReceived;
 
 /**
@@ -56,6 +74,9 @@ export class Workspace extends DurableObject<Env> {
   readonly #queue: Queue;
   readonly #push: Push;
   readonly #files: Files;
+  readonly #delegations: Delegations;
+  readonly #receptions: Receptions;
+  readonly #blobs: BlobStore | null;
   readonly #turns: Turns;
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -67,19 +88,30 @@ export class Workspace extends DurableObject<Env> {
     this.#listeners = new Listeners(ctx, core, blobs);
     this.#presence = new Presence(core, () => this.#listeners.connected());
     this.#messages = new Messages(core);
-    this.#queue = new Queue(core, this.#messages);
-    this.#push = new Push(core, this.#queue, (intent) =>
+    const lines = delegationLines(env);
+    const post = new DelegationPost(ctx.storage.sql, lines, (callerId, end) =>
+      this.#turns.apply((now) => this.#receptions.end(callerId, end, now)),
+    );
+    const owners = new OwnerTelling(core, post);
+    this.#queue = new Queue(core, this.#messages, owners);
+    this.#push = new Push(core, this.#queue, owners, (intent) =>
       outboundCallStub(env, intent.callId).start({ intent, waitMs: 0 }),
     );
+    this.#receptions = new Receptions(core, this.#messages, this.#push, this.#queue, owners);
+    this.#delegations = new Delegations(core, new DelegationWriting(core, post), lines.takeTask, (work) =>
+      this.#turns.apply(work),
+    );
     this.#files = new Files(core, blobs);
+    this.#blobs = blobs;
     this.#turns = new Turns(ctx, {
       schema: this.#schema,
       core,
       presence: this.#presence,
       listeners: this.#listeners,
-      push: this.#push,
+      delegations: this.#delegations,
+      errands: [this.#push, this.#delegations, post],
       receivers: receiversOf(env),
-      clocks: [this.#push, this.#queue, this.#files, new Retention(core, blobs)],
+      clocks: [this.#delegations, post, this.#push, this.#queue, this.#files, new Retention(core, blobs)],
     });
   }
 
@@ -107,6 +139,8 @@ export class Workspace extends DurableObject<Env> {
     if (profile.get().removedAt !== null) return;
     await this.#turns.apply((now) => {
       tokens.revokeAll(now * 1000);
+      this.#delegations.callerRemoved(now);
+      this.#receptions.calleeRemoved(now);
       profile.set({ removedAt, status: "removed", currentTask: "", activeTasks: 0 });
       const payload = JSON.stringify(cascade === null ? {} : { cascade_deleted: cascade });
       events.record("WORKSPACE_REMOVED", payload, now * 1000);
@@ -217,16 +251,10 @@ export class Workspace extends DurableObject<Env> {
 
   /** A message: into the inbox of a poll target, a call for a push target. `message` null: only whether it would be let in. */
   receive(input: { caller: VerifiedCaller | null; message: IncomingMessage | null }): Promise<Reply<Received>> {
-    return this.#turns.take(
-      null,
-      ({ now }): Received => {
-        const sender = senderOf(input.caller);
-        this.#messages.admit(sender);
-        if (input.message === null) return { mode: "admitted" };
-        if (this.#messages.deliveryMode() === "push") return this.#push.receive(sender, input.message, now);
-        return { mode: "poll", ...this.#messages.receive(sender, input.message, now) };
-      },
-      { unknown: input.caller ? "a2a.access_denied" : "workspace.not_found" },
+    const { caller, message } = input;
+    const unknown = caller ? "a2a.access_denied" : "workspace.not_found";
+    return this.#withTexts((texts) =>
+      this.#turns.take(null, ({ now }) => this.#received(senderOf(caller), message, texts, now), { unknown }),
     );
   }
 
@@ -254,6 +282,133 @@ export class Workspace extends DurableObject<Env> {
   /** An operator clears the queue of what has waited too long. */
   dropStaleItems(input: { maxAgeMinutes: number }): Promise<Reply<{ dropped: number }>> {
     return this.#turns.take(null, ({ now }) => ({ dropped: this.#queue.dropStale(input.maxAgeMinutes, now) }));
+  }
+
+  /** Takes on a task for another workspace; the answer of the contract. */
+  delegate(input: { access: Access; request: DelegateRequest }): Promise<Reply<DelegateAnswer>> {
+    return this.#withTexts((texts) =>
+      this.#turns.take(input.access, ({ now }) => {
+        this.#requireLive();
+        return this.#delegations.delegate(input.request, texts, now);
+      }),
+    );
+  }
+
+  /** Keeps watch over a task that the caller takes to another workspace itself; the answer of the contract. */
+  recordDelegation(input: { access: Access; request: RecordRequest }): Promise<Reply<RecordAnswer>> {
+    return this.#withTexts((texts) =>
+      this.#turns.take(input.access, ({ now }) => {
+        this.#requireLive();
+        return this.#delegations.record(input.request, texts, now);
+      }),
+    );
+  }
+
+  /** The rows of `GET /delegations` as one JSON array. */
+  listDelegations(input: { access: Access }): Promise<Reply<string>> {
+    return this.#turns.take(input.access, () => JSON.stringify(delegationList(this.#core)), { absent: () => "[]" });
+  }
+
+  /** The end of a delegation by its caller's or its callee's word; false when this workspace knows none of that id. */
+  updateDelegation(input: { access: Access; delegationId: string; update: UpdateRequest }): Promise<Reply<boolean>> {
+    const { access, delegationId, update } = input;
+    return this.#withTexts((texts) =>
+      this.#turns.take(
+        access,
+        ({ now }) =>
+          this.#delegations.update(delegationId, update, texts, now) ||
+          this.#receptions.update(delegationId, update, now),
+        { absent: () => false },
+      ),
+    );
+  }
+
+  /** A sign of work on a delegation from its callee, or from its caller. */
+  beatDelegation(input: {
+    access: Access;
+    delegationId: string;
+    heartbeat: HeartbeatRequest;
+  }): Promise<Reply<HeartbeatAnswer>> {
+    const { access, delegationId, heartbeat } = input;
+    return this.#turns.take(access, ({ now }) => {
+      const own = this.#delegations.beat(delegationId, heartbeat, now);
+      const answer = own ?? this.#receptions.beat(delegationId, heartbeat, now);
+      if (answer === null) throw new Refusal("delegation.not_found");
+      return answer;
+    });
+  }
+
+  /** Ends a delegation of this workspace; `by` is who wants that. */
+  cancelDelegation(input: {
+    access: Access;
+    delegationId: string;
+    by: string;
+    reason: string | null;
+  }): Promise<Reply<{ status: "cancelled"; cancelRequested: boolean }>> {
+    const { access, delegationId, by, reason } = input;
+    return this.#turns.take(access, ({ now }) => this.#delegations.cancel(delegationId, { actor: by, reason }, now), {
+      unknown: "delegation.not_found",
+    });
+  }
+
+  /** Starts a delegation of this workspace anew; `force` also where the task may have been done. */
+  retryDelegation(input: {
+    access: Access;
+    delegationId: string;
+    force: boolean;
+    by: string;
+    reason: string | null;
+  }): Promise<Reply<{ attemptId: string }>> {
+    const { access, delegationId, force, by, reason } = input;
+    return this.#withTexts((texts) =>
+      this.#turns.take(
+        access,
+        ({ now }) => {
+          this.#requireLive();
+          return this.#delegations.retry(delegationId, { actor: by, reason, force }, texts, now);
+        },
+        { unknown: "delegation.not_found" },
+      ),
+    );
+  }
+
+  /** What becomes of delegations that the ledger shows as due, one finding for each id. */
+  async sweepDelegations(ids: string[]): Promise<SweepFinding[]> {
+    if (this.#schema.state !== "ready") return ids.map(() => "raced");
+    let findings: SweepFinding[] = [];
+    await this.#turns.apply((now) => {
+      findings = this.#delegations.sweep(ids, now);
+    });
+    return findings;
+  }
+
+  /** A task from another workspace's object. */
+  takeTask(input: TaskHandOver): Promise<Reply<PlainOutcome>> {
+    return this.#withTexts((texts) =>
+      this.#turns.take(null, ({ now }) => this.#receptions.take(input, texts, now), { unknown: "a2a.access_denied" }),
+    );
+  }
+
+  /** The end of a task, from the object of whoever gave it; null when there is nobody to hear it. */
+  endTask(input: TaskEnd): Promise<Reply<true | null>> {
+    return this.#turns.take(
+      null,
+      ({ now }) => {
+        this.#receptions.end(input.caller.id, input.message, now);
+        return true as const;
+      },
+      { absent: () => null },
+    );
+  }
+
+  /** The word of a callee's object on a delegation of this workspace; null when there is nobody to hear it. */
+  async hear(input: WordToOwner): Promise<Reply<{ end: EndMessage | null } | null>> {
+    const word = await inFull(this.#blobs, input.word);
+    return this.#withTexts((texts) =>
+      this.#turns.take(null, ({ now }) => this.#delegations.hear({ ...input, word }, texts, now), {
+        absent: () => null,
+      }),
+    );
   }
 
   openUpload(input: { access: Access; uploadId: string }): Promise<Reply<UploadTarget>> {
@@ -394,6 +549,25 @@ export class Workspace extends DurableObject<Env> {
 
   override async alarm(): Promise<void> {
     if (this.#schema.state === "ready") await this.#turns.alarm();
+  }
+
+  #received(sender: Sender, message: IncomingMessage | null, texts: LargeTexts, now: number): Received {
+    this.#messages.reach(sender);
+    // A result is let in whatever the budget: it was paid for when the task was given.
+    const result =
+      sender.kind === "workspace" && message?.delegation
+        ? this.#delegations.message(sender.id, message.delegation, texts, now)
+        : null;
+    if (result) return { mode: "poll", ...result, bodyKept: false };
+    this.#messages.admit(sender);
+    if (message === null) return { mode: "admitted" };
+    if (this.#messages.deliveryMode() === "push") return this.#push.receive(sender, message, now);
+    const { activityId, repeated } = this.#messages.receive(sender, message, now);
+    return { mode: "poll", activityId, bodyKept: !repeated };
+  }
+
+  #withTexts<T>(turn: (texts: LargeTexts) => Promise<Reply<T>>): Promise<Reply<T>> {
+    return withLargeTexts(this.#blobs, () => this.#core.profile.get().workspaceId, turn);
   }
 
   #externalId(refusal: "external.connection_refused" | "external.rotate_refused"): string {

@@ -30,7 +30,7 @@ export const a2aRoutes = new Hono<AppEnv>().post("/a2a", async (c) => {
     if (error instanceof Refusal && error.code !== "overloaded") await dropBody(c, message);
     throw error;
   });
-  if (received.mode === "queued" || (received.mode === "poll" && received.repeated)) await dropBody(c, message);
+  if (received.mode === "queued" || (received.mode === "poll" && !received.bodyKept)) await dropBody(c, message);
   switch (received.mode) {
     case "call":
       return pushAnswer(c, id, { ...received.intent, body: message.body, bodyKey: message.bodyKey });

@@ -1,0 +1,2 @@
+DROP INDEX structure_events_delegations;
+DROP TABLE delegations;

@@ -1,0 +1,213 @@
+import { type Delegation, isOpen } from "../../domain/delegation.ts";
+import { delegationRow, LIST_MAX } from "../../domain/delegation-view.ts";
+import type { MirroredTable } from "../shared/flush.ts";
+import { mirroredTable } from "../shared/mirrored.ts";
+
+/** What a row of the feed tells of an attempt. */
+export type Slot = "sent" | "result" | "late" | "inbox_result" | "inbox_late" | "inbox_stuck";
+
+/** Where the rows of each attempt stand in the feed, by attempt. */
+export type Slots = Readonly<Record<string, Readonly<Partial<Record<Slot, number>>>>>;
+
+/** A delegation with what its object needs to carry it out. */
+export interface StoredDelegation {
+  /** Null for one that has not been written yet. */
+  readonly seq: number | null;
+  readonly delegation: Delegation;
+  /** The task in full, for dispatches and retries. */
+  readonly task: string;
+  readonly slots: Slots;
+  /** When a clock has something to do, in ms since 1970. */
+  readonly dueAt: number | null;
+}
+
+interface Row extends Record<string, SqlStorageValue> {
+  seq: number;
+  version: number;
+  due_at: number | null;
+  slots: string;
+  state: string;
+  task: string;
+}
+
+const OPEN = "ended_at IS NULL";
+
+/** The delegations that a workspace sent; the ledger mirrors them unless it is switched off. */
+export class DelegationStore {
+  readonly #sql: SqlStorage;
+  readonly #nextVersion: () => number;
+  /** Undefined until the rows have been looked at; every contact asks for it. */
+  #nextDue: number | null | undefined;
+
+  constructor(sql: SqlStorage, nextVersion: () => number) {
+    this.#sql = sql;
+    this.#nextVersion = nextVersion;
+  }
+
+  /** Writes a delegation under a new version. */
+  put({ seq, delegation, task, slots, dueAt }: StoredDelegation): StoredDelegation & { readonly seq: number } {
+    this.#nextDue = undefined;
+    const version = this.#nextVersion();
+    const { delegationId, idempotencyKey, current, past } = delegation;
+    const endedAt = isOpen(current) ? null : current.endedAt;
+    const changing = [endedAt, dueAt, past.length + 1, JSON.stringify(slots), JSON.stringify(delegation)];
+    if (seq === null) {
+      this.#sql.exec(
+        `INSERT INTO delegations (seq, version, delegation_id, idempotency_key, task, ended_at, due_at, attempts, slots, state)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        version,
+        version,
+        delegationId,
+        idempotencyKey,
+        task,
+        ...changing,
+      );
+    } else {
+      this.#sql.exec(
+        "UPDATE delegations SET version = ?, ended_at = ?, due_at = ?, attempts = ?, slots = ?, state = ? WHERE seq = ?",
+        version,
+        ...changing,
+        seq,
+      );
+    }
+    return { seq: seq ?? version, delegation, task, slots, dueAt };
+  }
+
+  /** Moves a clock; the ledger does not care. */
+  dueAt(seq: number, at: number): void {
+    this.#nextDue = undefined;
+    this.#sql.exec("UPDATE delegations SET due_at = ? WHERE seq = ?", at, seq);
+  }
+
+  at(seq: number): StoredDelegation | null {
+    return this.#read("SELECT * FROM delegations WHERE seq = ?", seq)[0] ?? null;
+  }
+
+  find(delegationId: string): StoredDelegation | null {
+    return this.#read("SELECT * FROM delegations WHERE delegation_id = ?", delegationId)[0] ?? null;
+  }
+
+  /** The delegation that an id means, its own or that of an attempt after the first. */
+  findByAttempt(id: string): StoredDelegation | null {
+    return (
+      this.find(id) ??
+      this.#read("SELECT * FROM delegations WHERE attempts > 1 AND instr(state, ?) > 0", JSON.stringify(id)).find(
+        ({ delegation }) => [...delegation.past, delegation.current].some(({ attemptId }) => attemptId === id),
+      ) ??
+      null
+    );
+  }
+
+  withKey(idempotencyKey: string): StoredDelegation[] {
+    return this.#read("SELECT * FROM delegations WHERE idempotency_key = ?", idempotencyKey);
+  }
+
+  open(): StoredDelegation[] {
+    return this.#read(`SELECT * FROM delegations WHERE ${OPEN} ORDER BY seq`);
+  }
+
+  hasOpen(): boolean {
+    return this.#sql.exec(`SELECT 1 FROM delegations WHERE ${OPEN} LIMIT 1`).toArray().length > 0;
+  }
+
+  countOpen(): number {
+    return this.#sql.exec<{ open: number }>(`SELECT count(*) AS open FROM delegations WHERE ${OPEN}`).one().open;
+  }
+
+  /** The newest ones by their last change; an open one may have had none. */
+  newest(): Delegation[] {
+    const changed = this.#read(
+      "SELECT * FROM delegations WHERE version <> seq ORDER BY version DESC LIMIT ?",
+      LIST_MAX,
+    );
+    const fresh = this.#read(
+      `SELECT * FROM delegations WHERE ${OPEN} AND version = seq ORDER BY seq DESC LIMIT ?`,
+      LIST_MAX,
+    );
+    return [...changed, ...fresh].map(({ delegation }) => delegation);
+  }
+
+  due(now: number, limit: number): StoredDelegation[] {
+    return this.#read(`SELECT * FROM delegations WHERE ${OPEN} AND due_at <= ? ORDER BY due_at LIMIT ?`, now, limit);
+  }
+
+  nextDue(): number | null {
+    if (this.#nextDue === undefined) {
+      this.#nextDue = this.#sql
+        .exec<{ at: number | null }>(`SELECT min(due_at) AS at FROM delegations WHERE ${OPEN}`)
+        .one().at;
+    }
+    return this.#nextDue;
+  }
+
+  /** Forgets what memory holds of the table, after a turn that was rolled back. */
+  forget(): void {
+    this.#nextDue = undefined;
+  }
+
+  /** Rows of the feed that belong to open delegations, which retention spares. */
+  openRows(): number[] {
+    return this.open().flatMap(({ slots }) => Object.values(slots).flatMap((rows) => Object.values(rows)));
+  }
+
+  /** Drops what ended before `before` (ms) and stands in the ledger. */
+  prune(before: number, flushedThrough: number, limit: number): void {
+    this.#sql.exec(
+      `DELETE FROM delegations WHERE seq IN
+         (SELECT seq FROM delegations WHERE ended_at < ? AND version <= ? ORDER BY seq LIMIT ?)`,
+      before,
+      flushedThrough,
+      limit,
+    );
+  }
+
+  /** Nothing is pending for a ledger that is switched off. */
+  mirror(isOn: boolean): MirroredTable {
+    const table = mirroredTable<Row>(this.#sql, {
+      ledger: "delegations",
+      table: "delegations",
+      size: "(400 + length(state))",
+      toLedger: ({ state, version }) => ledgerRow(JSON.parse(state) as Delegation, version),
+    });
+    return isOn ? table : { ...table, pending: () => [], read: () => [] };
+  }
+
+  #read(query: string, ...values: SqlStorageValue[]): StoredDelegation[] {
+    return this.#sql
+      .exec<Row>(query, ...values)
+      .toArray()
+      .map(({ seq, state, task, slots, due_at }) => ({
+        seq,
+        delegation: JSON.parse(state) as Delegation,
+        task,
+        slots: JSON.parse(slots) as Slots,
+        dueAt: due_at,
+      }));
+  }
+}
+
+function ledgerRow(delegation: Delegation, version: number) {
+  const row = delegationRow(delegation);
+  return {
+    caller_id: row.callerId,
+    delegation_id: row.delegationId,
+    callee_id: row.calleeId,
+    task_preview: row.taskPreview,
+    status: row.status,
+    last_heartbeat: micros(row.lastHeartbeat),
+    deadline: micros(row.deadline),
+    result_preview: row.resultPreview,
+    error_detail: row.errorDetail,
+    retry_count: row.retryCount,
+    created_at: row.createdAt * 1000,
+    updated_at: micros(row.updatedAt),
+    ended_at: micros(row.endedAt),
+    idempotency_key: row.idempotencyKey,
+    delivery_confirmed: row.deliveryConfirmed,
+    version,
+  };
+}
+
+function micros(ms: number | null): number | null {
+  return ms === null ? null : ms * 1000;
+}

@@ -1,0 +1,121 @@
+import { digestOf } from "../../domain/credential.ts";
+import type { HeartbeatAnswer } from "../../domain/delegation-heartbeat.ts";
+import { taskMessage } from "../../domain/delegation-message.ts";
+import { beatReceived, meantReceived, type Received, receive, receiveEnd } from "../../domain/delegation-received.ts";
+import type { HeartbeatRequest, UpdateRequest } from "../../domain/delegation-request.ts";
+import { memberText } from "../../domain/json-text.ts";
+import type { Core } from "./core.ts";
+import type { HandedCaller, PlainOutcome, TaskEnd, TaskHandOver } from "./delegation-words.ts";
+import type { LargeTexts } from "./large-texts.ts";
+import type { IncomingMessage, Messages, Sender } from "./messages.ts";
+import type { OwnerTelling } from "./owner-telling.ts";
+import type { Push } from "./push.ts";
+import type { Queue } from "./queue.ts";
+import type { StoredReceived } from "./received-store.ts";
+
+const METHOD = "message/send";
+
+/**
+ * The delegations that others gave to this workspace: their tasks are put before its agent, and whatever the agent
+ * says of them goes to their owners, which alone decide. All methods run inside a turn.
+ */
+export class Receptions {
+  readonly #core: Core;
+  readonly #messages: Messages;
+  readonly #push: Push;
+  readonly #queue: Queue;
+  readonly #owners: OwnerTelling;
+
+  constructor(core: Core, messages: Messages, push: Push, queue: Queue, owners: OwnerTelling) {
+    this.#core = core;
+    this.#messages = messages;
+    this.#push = push;
+    this.#queue = queue;
+    this.#owners = owners;
+  }
+
+  /**
+   * Takes an attempt in and puts its task before the agent, once a dispatch; the same again answers the same. A caller
+   * that may not is refused.
+   */
+  take({ caller, message, task }: TaskHandOver, texts: LargeTexts, now: number): PlainOutcome {
+    const known = this.#core.received.find(message.attemptId, caller.id);
+    const { received, deliver } = receive(known?.received ?? null, message, now);
+    // Whoever was let in once stays so: a repetition must not turn a delivered task into a refused one.
+    if (deliver || known === null) this.#messages.admit(senderOf(caller));
+    const delivered = deliver ? this.#deliver(caller, message.attemptId, task, texts, now) : null;
+    const activitySeq = delivered ?? known?.activitySeq ?? null;
+    if (known?.received !== received) this.#core.received.put({ received, activitySeq });
+    return activitySeq === null ? { kind: "call_started" } : { kind: "poll_delivered" };
+  }
+
+  /** Takes an attempt's end in; a task that the agent has not seen yet is taken back. */
+  end(callerId: string, message: TaskEnd["message"], now: number): void {
+    const known = this.#core.received.find(message.attemptId, callerId);
+    const { received, withdraw } = receiveEnd(known?.received ?? null, message, now);
+    if (known?.received === received) return;
+    this.#core.received.put({ received, activitySeq: known?.activitySeq ?? null });
+    if (withdraw && known) this.#withdraw(known, now);
+  }
+
+  /** The agent's word on how a task ended; false when nobody gave it such a task. */
+  update(id: string, { status, text, error }: UpdateRequest, now: number): boolean {
+    const received = this.#meant(id);
+    if (!received) return false;
+    this.#owners.tell(received, { kind: "report", attemptId: id, status, text, error }, now);
+    return true;
+  }
+
+  /** The agent's heartbeat on a task; null when nobody gave it such a task. */
+  beat(id: string, { progressSeq, details }: HeartbeatRequest, now: number): HeartbeatAnswer | null {
+    const meant = this.#meant(id);
+    if (!meant) return null;
+    const { received, answer } = beatReceived(meant, now);
+    if (received === meant) return answer;
+    const activitySeq = this.#core.received.find(id, meant.callerId)?.activitySeq ?? null;
+    this.#core.received.put({ received, activitySeq });
+    this.#owners.tell(received, { kind: "beat", attemptId: id, at: now, progressSeq, details }, now);
+    return answer;
+  }
+
+  /** This workspace has been removed: nobody works on what it had open. */
+  calleeRemoved(now: number): void {
+    for (const { received } of this.#core.received.open())
+      this.#owners.tell(received, { kind: "removed", attemptId: received.attemptId }, now);
+  }
+
+  /** The seq of the inbox row that now holds the task, or null when it goes by a call. */
+  #deliver(caller: HandedCaller, attemptId: string, task: string, texts: LargeTexts, now: number): number | null {
+    const envelope = taskMessage(attemptId, task);
+    const [body] = texts.place(envelope);
+    const message: IncomingMessage = {
+      body: body?.text ?? null,
+      bodyKey: body?.key ?? null,
+      method: METHOD,
+      messageId: attemptId,
+      digest: digestOf(memberText(envelope, "params", "message") ?? envelope),
+    };
+    if (this.#messages.deliveryMode() === "push") {
+      this.#push.dispatch(senderOf(caller), message, attemptId, now);
+      return null;
+    }
+    const { activityId } = this.#messages.receive(senderOf(caller), message, now);
+    return this.#core.inbox.acknowledged(activityId);
+  }
+
+  #withdraw({ received: { callerId, attemptId }, activitySeq }: StoredReceived, now: number): void {
+    const { inbox, profile, queue } = this.#core;
+    const { readSeq, ackedSeq } = profile.get();
+    if (activitySeq !== null && activitySeq > Math.max(readSeq, ackedSeq)) inbox.withdraw(activitySeq);
+    const waiting = queue.waitingFor(callerId, attemptId);
+    if (waiting) this.#queue.withdraw(waiting, now);
+  }
+
+  #meant(id: string): Received | null {
+    return meantReceived(this.#core.received.under(id).map(({ received }) => received));
+  }
+}
+
+function senderOf({ id, path }: HandedCaller): Sender {
+  return { kind: "workspace", id, path };
+}
