@@ -1,6 +1,6 @@
 -- A delegation is known by its caller and an id that the caller may choose. The status is plain text here as everywhere.
--- The sweep and the view of what is in flight read partial indexes: the few that are open lie among many
--- that have ended.
+-- The sweep and the view of what is in flight read partial indexes: the few that are open lie among many that have
+-- ended.
 
 CREATE TABLE delegations (
   caller_id uuid NOT NULL,
@@ -24,8 +24,6 @@ CREATE TABLE delegations (
 CREATE INDEX delegations_deadline ON delegations (deadline)
   WHERE status IN ('queued', 'dispatched', 'in_progress', 'stuck');
 CREATE INDEX delegations_heartbeat ON delegations (last_heartbeat)
-  WHERE status IN ('queued', 'dispatched', 'in_progress');
-CREATE INDEX delegations_in_flight ON delegations (created_at DESC, caller_id DESC, delegation_id DESC)
   WHERE status IN ('queued', 'dispatched', 'in_progress');
 CREATE INDEX delegations_status ON delegations (status, created_at DESC, caller_id DESC, delegation_id DESC);
 CREATE INDEX delegations_caller ON delegations (caller_id, created_at DESC);
