@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MAX_ID_CHARS } from "./a2a-envelope.ts";
 import { DEADLINE_S_MAX } from "./delegation-settings.ts";
 import { isJsonObject } from "./json-text.ts";
@@ -7,6 +7,7 @@ import { cutCodePoints } from "./text.ts";
 import { canonicalWorkspaceId, type WorkspaceId } from "./workspace-id.ts";
 
 const DETAILS_CODE_POINTS_MAX = 4096;
+const REASON_CODE_POINTS_MAX = 1000;
 
 /** What a caller wants done. `deadlineMs` is null where the deployment's own default applies. */
 export interface DelegateRequest {
@@ -50,6 +51,8 @@ const UPDATE = z.object({
 
 const HEARTBEAT = z.object({ progress_seq: z.int().min(0).nullish(), details: z.unknown().optional() });
 
+const CANCEL = z.object({ reason: z.string().nullish() });
+
 /** Reads the parsed body of `delegate`, in the original's order of checks: body, target, self. */
 export function readDelegate(body: unknown, callerId: string): DelegateRequest {
   const read = parsed(DELEGATE, body, "delegation.invalid_request");
@@ -77,6 +80,12 @@ export function readUpdate(body: unknown): UpdateRequest {
 export function readHeartbeat(body: unknown): HeartbeatRequest {
   const { progress_seq: progressSeq, details } = parsed(HEARTBEAT, body ?? {}, "request.invalid");
   return { progressSeq: progressSeq ?? null, details: detailsOf(details) };
+}
+
+/** Reads the parsed body of `delegations/:delegation_id/cancel`; a reason is cut to a length that is still one. */
+export function readCancel(body: unknown): { readonly reason: string | null } {
+  const { reason } = parsed(CANCEL, body ?? {}, "request.invalid");
+  return { reason: reason ? cutCodePoints(reason, REASON_CODE_POINTS_MAX) : null };
 }
 
 function parsed<Schema extends z.ZodObject>(schema: Schema, body: unknown, refusal: RefusalCode): z.output<Schema> {

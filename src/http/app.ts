@@ -10,6 +10,7 @@ import { cors, edge, tenantGuard } from "./edge.ts";
 import { a2aRoutes } from "./routes/a2a.ts";
 import { activityRoutes } from "./routes/activity.ts";
 import { adminUploadRoutes } from "./routes/admin-uploads.ts";
+import { delegationRoutes } from "./routes/delegations.ts";
 import { eventRoutes } from "./routes/events.ts";
 import { externalRoutes } from "./routes/external.ts";
 import { localRoutes } from "./routes/local.ts";
@@ -39,6 +40,7 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .route("/workspaces/:id", a2aRoutes)
   .route("/workspaces/:id", queueRoutes)
   .route("/", adminQueueRoutes)
+  .route("/workspaces/:id", delegationRoutes)
   .route("/workspaces/:id", uploadRoutes)
   .route("/", tokenRoutes)
   .route("/", eventRoutes)

@@ -64,8 +64,14 @@ async function dropBody(c: AppContext, { bodyKey }: IncomingMessage): Promise<vo
 
 /** The message as the object stores it; a body too large for a row goes to R2 first. */
 async function incoming(c: AppContext, id: string, envelope: Envelope): Promise<IncomingMessage> {
-  const { text, method, messageId, messageDigestSource, expiresInSeconds } = envelope;
-  const message = { method, messageId, digest: digestOf(messageDigestSource), expiresInSeconds };
+  const { text, method, messageId, messageDigestSource, expiresInSeconds, delegationId, delegationStatus } = envelope;
+  const message = {
+    method,
+    messageId,
+    digest: digestOf(messageDigestSource),
+    expiresInSeconds,
+    ...(delegationId === null ? {} : { delegation: { delegationId, delegationStatus, text } }),
+  };
   const blobs = blobStoreOf(c.env);
   const bytes = blobs ? new TextEncoder().encode(text) : null;
   if (!blobs || !bytes || !isLargeBody(bytes)) return { ...message, body: text, bodyKey: null };
