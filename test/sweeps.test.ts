@@ -1,7 +1,7 @@
 import { env, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import { DAILY_CRON, SWEEP_CRON, scheduled } from "../src/sweeper/scheduled.ts";
-import { sweep } from "../src/sweeper/sweep.ts";
+import { eachAlone, sweep } from "../src/sweeper/sweep.ts";
 import { costsOf, totalRows } from "./support/counting.ts";
 import { query, statements } from "./support/ledger.ts";
 import { aFormOf, upload } from "./support/parcel-post.ts";
@@ -29,7 +29,7 @@ describe("a minute tick with nothing due", () => {
     await scheduled({ cron: SWEEP_CRON }, env, true);
     const before = await statements();
     const costs = await costsOf(() => scheduled({ cron: SWEEP_CRON }, env));
-    expect(costs.objectRequests).toEqual(["isSweepDue"]);
+    expect(costs.objectRequests).toEqual(["beginSweeps"]);
     expect(totalRows(costs)).toBe(0);
     expect((await statements()) - before).toBe(0);
   });
@@ -89,6 +89,11 @@ describe("a sweep", () => {
     });
     expect(woken).toEqual(["a", "c"]);
     expect(summary).toEqual({ scanned: 3, woken: 2, errors: 1, duration_ms: 0 });
+  });
+
+  it("waits for no object longer than its time", async () => {
+    const hanging = new Promise<void>(() => undefined);
+    expect(await eachAlone(["hangs", "answers"], (id) => (id === "hangs" ? hanging : Promise.resolve()), 5)).toBe(1);
   });
 
   it("ends quietly when the ledger is away", async () => {

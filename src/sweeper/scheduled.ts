@@ -1,19 +1,21 @@
 import { configOf } from "../config.ts";
+import type { BegunSweep, SweepEnd, SweepName } from "../durable-objects/directory/sweep-plan.ts";
 import { directoryStub, workspaceStub } from "../durable-objects/shared/stubs.ts";
 import { dropOldActivity } from "../ledgers/activity-retention.ts";
 import { openDatabase } from "../ledgers/database.ts";
+import { findDueDelegations, type SweepCursor } from "../ledgers/delegation-ledger.ts";
 import { findExpiringUploads } from "../ledgers/upload-ledger.ts";
 import { log } from "../log.ts";
-import { SWEEP_CONCURRENCY, type SweepSummary, sweep } from "./sweep.ts";
+import { sweepDelegations } from "./delegation-sweep.ts";
+import { eachAlone, sweep } from "./sweep.ts";
 
 /** Crons of wrangler.toml. */
 export const SWEEP_CRON = "* * * * *";
 export const DAILY_CRON = "17 3 * * *";
 
-/** When there is nothing in flight, Postgres may sleep this long. */
-export const IDLE_SWEEP_INTERVAL_MS = 6 * 60 * 60 * 1000;
-/** The next one when a sweep found something to do. */
-const BUSY_SWEEP_INTERVAL_MS = 5 * 60 * 1000;
+/** How soon files are looked for again while some expire late. */
+const UPLOAD_SWEEP_INTERVAL_MS = 5 * 60 * 1000;
+const FROM_THE_OLDEST: SweepCursor = { deadline: null, heartbeat: null };
 
 /**
  * One tick of a cron. It writes no state: it finds what is due and wakes the objects, which judge by their own rows.
@@ -30,19 +32,50 @@ export async function scheduled(
     return;
   }
   const directory = directoryStub(env);
-  if (!byHand && !(await directory.isSweepDue())) return;
-  const { scanned } = await sweepUploads(env);
-  await directory.sweptUntil(scanned > 0 ? BUSY_SWEEP_INTERVAL_MS : IDLE_SWEEP_INTERVAL_MS);
+  const begun = await directory.beginSweeps({ againInMs: intervals(env), all: byHand });
+  const ended = await Promise.allSettled(begun.map(async (sweep) => directory.endSweep(await runSweep(env, sweep))));
+  const unplanned = ended.filter(({ status }) => status === "rejected").length;
+  if (unplanned > 0) log.warn("sweep.not_planned", { sweeps: unplanned });
+}
+
+/** The sweeps that this deployment makes. Without their ledger, or switched off, delegations cost no statement. */
+function intervals(env: Env): Partial<Record<SweepName, number>> {
+  const { sweeperOn, ledgerWrite, sweeperIntervalMs } = configOf(env).delegations;
+  const uploads = UPLOAD_SWEEP_INTERVAL_MS;
+  return sweeperOn && ledgerWrite ? { uploads, delegations: sweeperIntervalMs } : { uploads };
+}
+
+function runSweep(env: Env, { name, cursor }: BegunSweep): Promise<SweepEnd> {
+  switch (name) {
+    case "uploads":
+      return sweepUploads(env);
+    case "delegations":
+      return sweepOpenDelegations(env, cursor);
+  }
 }
 
 /** Files whose time is over and whose workspace's alarm was lost. */
-function sweepUploads(env: Env): Promise<SweepSummary> {
+async function sweepUploads(env: Env): Promise<SweepEnd> {
   const database = openDatabase(env);
-  return sweep("uploads", {
+  const { scanned, errors } = await sweep("uploads", {
     find: (limit) => findExpiringUploads(database, limit),
     wake: (id) => workspaceStub(env, id).wake(),
     now: () => Date.now(),
   });
+  return { name: "uploads", idle: scanned + errors === 0, cursor: null, errors };
+}
+
+/** Delegations past their deadline, or silent for too long, of which no alarm took care. */
+async function sweepOpenDelegations(env: Env, cursor: string | null): Promise<SweepEnd> {
+  const database = openDatabase(env);
+  const { stuckThresholdMs } = configOf(env).delegations;
+  const from = cursor === null ? FROM_THE_OLDEST : (JSON.parse(cursor) as SweepCursor);
+  const { summary, anyOpen, next } = await sweepDelegations(from, {
+    find: (after, limit) => findDueDelegations(database, { stuckThresholdMs, after, limit }),
+    judge: (callerId, ids) => workspaceStub(env, callerId).sweepDelegations(ids),
+    now: () => Date.now(),
+  });
+  return { name: "delegations", idle: !anyOpen, cursor: JSON.stringify(next), errors: summary.errors };
 }
 
 /** Wakes every live workspace once a day, so that whatever alarm was lost heals. Each one fails alone. */
@@ -53,11 +86,7 @@ async function scrub(env: Env): Promise<void> {
   let errors = 0;
   for (let cursor: number | null = 0; cursor !== null; ) {
     const { ids, next }: { ids: string[]; next: number | null } = await directory.scrubSlice(cursor);
-    for (let at = 0; at < ids.length; at += SWEEP_CONCURRENCY) {
-      const slice = ids.slice(at, at + SWEEP_CONCURRENCY);
-      const results = await Promise.allSettled(slice.map((id) => workspaceStub(env, id).scrub()));
-      errors += results.filter(({ status }) => status === "rejected").length;
-    }
+    errors += await eachAlone(ids, (id) => workspaceStub(env, id).scrub());
     scanned += ids.length;
     cursor = next;
   }

@@ -1,9 +1,11 @@
 import { log } from "../log.ts";
 
-/** Most workspaces that one sweep wakes; the rest are found by the next one. */
+/** Most rows that one sweep looks at; the rest are found by the next one. */
 export const SWEEP_LIMIT = 500;
 /** Objects woken at a time. */
 export const SWEEP_CONCURRENCY = 6;
+/** How long one object may hold up its batch. */
+export const WAKE_TIMEOUT_MS = 10_000;
 
 /** What a sweep needs: it finds ids, the object of each one decides. */
 export interface SweepDeps {
@@ -28,10 +30,7 @@ export async function sweep(name: string, deps: SweepDeps): Promise<SweepSummary
   try {
     const ids = await deps.find(SWEEP_LIMIT);
     scanned = ids.length;
-    for (let at = 0; at < ids.length; at += SWEEP_CONCURRENCY) {
-      const results = await Promise.allSettled(ids.slice(at, at + SWEEP_CONCURRENCY).map((id) => deps.wake(id)));
-      errors += results.filter(({ status }) => status === "rejected").length;
-    }
+    errors = await eachAlone(ids, (id) => deps.wake(id));
   } catch {
     // The ledger is away; alarms and contacts do the same work meanwhile.
     errors += 1;
@@ -40,4 +39,29 @@ export async function sweep(name: string, deps: SweepDeps): Promise<SweepSummary
   const summary = { scanned, woken, errors, duration_ms: deps.now() - startedAt };
   log.info(`sweep.${name}`, { ...summary });
   return summary;
+}
+
+/** Does the work for each item, a few at a time, and counts those that failed or took too long. */
+export async function eachAlone<Item>(
+  items: readonly Item[],
+  work: (item: Item) => Promise<unknown>,
+  timeoutMs = WAKE_TIMEOUT_MS,
+): Promise<number> {
+  let failed = 0;
+  for (let at = 0; at < items.length; at += SWEEP_CONCURRENCY) {
+    const slice = items.slice(at, at + SWEEP_CONCURRENCY);
+    const results = await Promise.allSettled(slice.map((item) => within(work(item), timeoutMs)));
+    failed += results.filter(({ status }) => status === "rejected").length;
+  }
+  return failed;
+}
+
+async function within(work: Promise<unknown>, timeoutMs: number): Promise<void> {
+  const over = new AbortController();
+  const timeout = scheduler.wait(timeoutMs, { signal: over.signal }).then(() => Promise.reject(new Error("timeout")));
+  try {
+    await Promise.race([work, timeout]);
+  } finally {
+    over.abort();
+  }
 }

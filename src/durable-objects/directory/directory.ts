@@ -1,4 +1,5 @@
 import { DurableObject } from "cloudflare:workers";
+import { configOf } from "../../config.ts";
 import { BOARD_CARD_BYTES_MAX, type BoardEntry } from "../../domain/board.ts";
 import { canCommunicate, MAX_KINSHIP_LEVELS } from "../../domain/hierarchy.ts";
 import { Refusal } from "../../domain/refusal.ts";
@@ -16,6 +17,7 @@ import { Schema } from "../shared/schema.ts";
 import { workspaceStub } from "../shared/stubs.ts";
 import { type NodeRow, NodeStore } from "./node-store.ts";
 import { DIRECTORY_SCHEMA } from "./schema.ts";
+import { type BegunSweep, type SweepEnd, type SweepName, SweepPlan } from "./sweep-plan.ts";
 
 /** What a creation asks for, checked by the Worker. Everything that the object needs comes along. */
 export type Creation = Omit<WorkspaceSeed, "path" | "treeVersion" | "name" | "createdAt"> & {
@@ -54,6 +56,8 @@ export interface Gauges {
   readonly flushLag: number;
   readonly blockedReason: string | null;
   readonly counters: Readonly<Record<string, number>>;
+  /** What went wrong in sweeps, by their name. */
+  readonly sweepErrors: Readonly<Record<string, number>>;
 }
 
 const CONFIRMATION_WAIT_MS = 2_000;
@@ -67,6 +71,7 @@ export class Directory extends DurableObject<Env> {
   readonly #effects: Effects;
   readonly #flush: Flush;
   readonly #pace: FlushPace;
+  readonly #sweeps: SweepPlan;
   #alarm: AlarmScheduler;
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -84,6 +89,7 @@ export class Directory extends DurableObject<Env> {
       write: (batch) => writeLedger(database, batch),
     });
     this.#pace = new FlushPace(this.#flush);
+    this.#sweeps = new SweepPlan(sql);
     this.#alarm = this.#scheduler(null);
     void ctx.blockConcurrencyWhile(async () => {
       this.#alarm = this.#scheduler(await ctx.storage.getAlarm());
@@ -143,6 +149,9 @@ export class Directory extends DurableObject<Env> {
     this.#open();
     const now = Date.now();
     this.#nodes.tell(input.workspaceId, input.entry, now);
+    if (input.entry.openDelegations > 0) {
+      this.#sweeps.pull("delegations", configOf(this.env).delegations.sweeperIntervalMs, now);
+    }
     this.#afterCommit(now);
   }
 
@@ -201,7 +210,8 @@ export class Directory extends DurableObject<Env> {
 
   async gauges(): Promise<Gauges> {
     if (this.#schema.state !== "ready") {
-      return { workspaces: 0, setAside: 0, unflushedSince: null, flushLag: 0, blockedReason: null, counters: {} };
+      const nothing = { workspaces: 0, setAside: 0, unflushedSince: null, flushLag: 0, blockedReason: null };
+      return { ...nothing, counters: {}, sweepErrors: {} };
     }
     const live = this.#nodes.live();
     const own = this.#flush.status();
@@ -213,20 +223,23 @@ export class Directory extends DurableObject<Env> {
       flushLag: own.lag_versions,
       blockedReason: own.blocked_reason,
       counters: sumCounters(live.map((node) => node.counters)),
+      sweepErrors: this.#sweeps.errors(),
     };
   }
 
-  /** Whether the sweeps should look at the ledger now; an idle deployment lets Postgres sleep. */
-  async isSweepDue(): Promise<boolean> {
-    if (this.#schema.state !== "ready") return false;
-    const { due } = this.ctx.storage.sql.exec<{ due: number }>("SELECT sweep_due AS due FROM directory").one();
-    return due <= Date.now();
+  /**
+   * The sweeps that a tick should make now, or with `all` whichever are asked about; each is planned anew, `againInMs`
+   * from now. An idle deployment lets Postgres sleep.
+   */
+  async beginSweeps(input: { againInMs: Partial<Record<SweepName, number>>; all: boolean }): Promise<BegunSweep[]> {
+    if (this.#schema.state !== "ready") return [];
+    return this.#sweeps.begin(input.againInMs, input.all, Date.now());
   }
 
-  /** The sweeps have run: nobody needs to look again for so long. */
-  async sweptUntil(intervalMs: number): Promise<void> {
+  /** How a sweep went. */
+  async endSweep(end: SweepEnd): Promise<void> {
     if (this.#schema.state !== "ready") return;
-    this.ctx.storage.sql.exec("UPDATE directory SET sweep_due = ?", Date.now() + intervalMs);
+    this.#sweeps.end(end, Date.now());
   }
 
   /** The directory's own part of the daily scrub: what the ledger refused is tried again. */

@@ -61,4 +61,18 @@ ${FLUSH_SCHEMA}
 ${EFFECTS_SCHEMA}
 `,
   },
+  {
+    id: 2,
+    sql: `
+CREATE TABLE sweeps (
+  name TEXT PRIMARY KEY,
+  due_at INTEGER NOT NULL DEFAULT 0,
+  opened INTEGER NOT NULL DEFAULT 0,
+  cursor TEXT,
+  errors INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+INSERT INTO sweeps (name) VALUES ('uploads'), ('delegations');
+ALTER TABLE directory DROP COLUMN sweep_due;
+`,
+  },
 ];
