@@ -73,7 +73,8 @@ export class Delegations implements Clock {
     this.#apply = apply;
   }
 
-  delegate(request: DelegateRequest, texts: LargeTexts, now: number): DelegateAnswer {
+  /** `delegationId` is what a new one is called. */
+  delegate(request: DelegateRequest, delegationId: string, texts: LargeTexts, now: number): DelegateAnswer {
     const { targetId, task, idempotencyKey, deadlineMs, warning } = request;
     const { delegations, config } = this.#core;
     const known =
@@ -81,7 +82,6 @@ export class Delegations implements Clock {
     const bound = bindingOf(known, idempotencyKey, now);
     if (bound) return delegateAnswer(bound, true);
     const callerId = this.#callerId();
-    const delegationId = crypto.randomUUID();
     const wanted = deadlineMs ?? config.delegations.deadlineMs;
     const facts = { callerId, delegationId, calleeId: targetId, task, idempotencyKey, deadlineMs: wanted };
     const { delegation } = this.#begin(delegate(facts, now), task, texts, now);
@@ -124,18 +124,19 @@ export class Delegations implements Clock {
     return { status: "cancelled", cancelRequested };
   }
 
-  retry(id: string, order: Order & { force: boolean }, texts: LargeTexts, now: number): { attemptId: string } {
+  retry(
+    id: string,
+    order: Order & { force: boolean; attemptId: string },
+    texts: LargeTexts,
+    now: number,
+  ): { attemptId: string } {
     const stored = this.#require(id);
-    const attemptId = crypto.randomUUID();
     this.#noteOpen(now);
-    const { delegation } = this.#write(
-      stored,
-      retry(stored.delegation, { ...order, attemptId, task: stored.task }, now),
-      now,
-      { texts },
-    );
+    const { delegation } = this.#write(stored, retry(stored.delegation, { ...order, task: stored.task }, now), now, {
+      texts,
+    });
     this.#dispatchSoon(stored.seq, delegation);
-    return { attemptId };
+    return { attemptId: order.attemptId };
   }
 
   /**

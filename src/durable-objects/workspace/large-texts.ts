@@ -11,6 +11,9 @@ class LargeTextsWanted extends Error {
   }
 }
 
+/** More takes than any turn needs: another one means that it makes its texts anew each time. */
+const TAKES_MAX = 5;
+
 /** A body of a row: the text itself, or where it lies. */
 export type PlacedText =
   | { readonly text: string | null; readonly key: null }
@@ -27,7 +30,7 @@ export const SMALL_TEXTS: LargeTexts = { place: (...texts) => texts.map((text) =
 
 /**
  * Takes a turn whose texts may be too large for rows. Which texts those are only the turn knows, so it is taken until
- * it finds all of them stored; what it does not use in the end, and all of one that refuses, is deleted.
+ * it finds all of them stored; the texts have to be the same each time; what it does not use in the end, and all of one that refuses, is deleted.
  */
 export async function withLargeTexts<T>(
   blobs: BlobStore | null,
@@ -38,14 +41,14 @@ export async function withLargeTexts<T>(
   const keys = new Map<string, string>();
   const used = new Set<string>();
   try {
-    for (;;) {
+    for (let take = 1; ; take++) {
       used.clear();
       try {
         const reply = await turn({ place: (...texts) => placed(texts, keys, used) });
         if (!reply.outcome.ok) used.clear();
         return reply;
       } catch (error) {
-        if (!(error instanceof LargeTextsWanted)) throw error;
+        if (!(error instanceof LargeTextsWanted) || take === TAKES_MAX) throw error;
         for (const text of error.texts)
           keys.set(text, (await storeLargeBody(blobs, workspaceId(), new TextEncoder().encode(text))).key);
       }

@@ -286,10 +286,11 @@ export class Workspace extends DurableObject<Env> {
 
   /** Takes on a task for another workspace; the answer of the contract. */
   delegate(input: { access: Access; request: DelegateRequest }): Promise<Reply<DelegateAnswer>> {
+    const delegationId = crypto.randomUUID();
     return this.#withTexts((texts) =>
       this.#turns.take(input.access, ({ now }) => {
         this.#requireLive();
-        return this.#delegations.delegate(input.request, texts, now);
+        return this.#delegations.delegate(input.request, delegationId, texts, now);
       }),
     );
   }
@@ -360,12 +361,13 @@ export class Workspace extends DurableObject<Env> {
     reason: string | null;
   }): Promise<Reply<{ attemptId: string }>> {
     const { access, delegationId, force, by, reason } = input;
+    const order = { actor: by, reason, force, attemptId: crypto.randomUUID() };
     return this.#withTexts((texts) =>
       this.#turns.take(
         access,
         ({ now }) => {
           this.#requireLive();
-          return this.#delegations.retry(delegationId, { actor: by, reason, force }, texts, now);
+          return this.#delegations.retry(delegationId, order, texts, now);
         },
         { unknown: "delegation.not_found" },
       ),
