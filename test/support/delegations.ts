@@ -1,4 +1,4 @@
-import { env, runInDurableObject } from "cloudflare:test";
+import { env, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { type Agent, type Answer, call } from "./platform.ts";
 import { until } from "./until.ts";
 
@@ -90,4 +90,15 @@ export function eventsOf(agent: Agent, id: string): Promise<{ event: string; [fi
 /** Any contact: what is due by now happens. */
 export async function wake(...agents: Agent[]): Promise<void> {
   await Promise.all(agents.map(({ id }) => env.WORKSPACE.getByName(id).wake()));
+}
+
+/** Makes the open calls of a push agent now: under a moved clock their alarms lie in the runtime's future. */
+export async function makeCalls(callee: Agent): Promise<void> {
+  const callIds = await runInDurableObject(env.WORKSPACE.getByName(callee.id), (_instance, { storage: { sql } }) =>
+    sql
+      .exec<{ call_id: string }>("SELECT call_id FROM calls")
+      .toArray()
+      .map(({ call_id }) => call_id),
+  );
+  for (const callId of callIds) await runDurableObjectAlarm(env.OUTBOUND_CALL.getByName(callId));
 }

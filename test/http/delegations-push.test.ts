@@ -1,0 +1,275 @@
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { aPushAgent, type PushAgent } from "../support/agent-server.ts";
+import {
+  act,
+  aDelegation,
+  complete,
+  entryOf,
+  entryWhen,
+  eventsOf,
+  makeCalls,
+  resultsOf,
+  rowsOf,
+  wake,
+} from "../support/delegations.ts";
+import { type Agent, anAgent, call, tell } from "../support/platform.ts";
+import { becomeUnroutable } from "../support/push-rows.ts";
+import { beat } from "../support/queue-item.ts";
+import { until } from "../support/until.ts";
+
+const RETRY_MS = 8_000;
+
+/** A caller, and a push agent that behaves as the script says. */
+async function aScripted(...script: string[]) {
+  const callee = await aPushAgent("script");
+  await callee.player.play(...script);
+  return { caller: await anAgent(), callee };
+}
+
+function later(ms: number): void {
+  vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + ms });
+}
+
+async function bodiesAt(player: PushAgent, count: number) {
+  const requests = await until(`the agent was called ${count} times`, async () => {
+    const received = await player.received();
+    return received.length >= count && received;
+  });
+  return requests.map(({ body }) => JSON.parse(body));
+}
+
+/** Eight seconds pass, and the retry that is due then is made and reported. */
+async function retried(caller: Agent, callee: Agent, status: string) {
+  await until("the retry waits", async () =>
+    (await eventsOf(caller, (await aSole(caller)).delegation_id)).some((event) => event.status === "queued"),
+  );
+  later(RETRY_MS);
+  await wake(caller);
+  return until(`the delegation is ${status}`, async () => {
+    await makeCalls(callee);
+    const entry = await aSole(caller);
+    return entry.status === status && entry;
+  });
+}
+
+async function aSole(caller: Agent) {
+  const { body } = await call(`/workspaces/${caller.id}/delegations`, { token: caller.token });
+  return body[0];
+}
+
+async function textsOf(caller: Agent): Promise<string[]> {
+  return (await resultsOf(caller)).map((row) => row.response_body.text);
+}
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+describe("a task for a push target", () => {
+  it("is called with the delegation's id, and its answer is the result", async () => {
+    const { caller, callee } = await aScripted("echo");
+    const id = await aDelegation(caller, callee, "sort the mail");
+    expect(await entryWhen(caller, id, "completed")).toMatchObject({ response_preview: "echo" });
+    expect(await bodiesAt(callee.player, 1)).toMatchObject([
+      {
+        id,
+        method: "message/send",
+        params: {
+          message: {
+            role: "user",
+            messageId: id,
+            parts: [{ kind: "text", text: "sort the mail" }],
+            metadata: { delegation_id: id },
+          },
+        },
+      },
+    ]);
+    expect(await textsOf(caller)).toEqual(["echo"]);
+    expect((await eventsOf(caller, id)).map(({ event, status }) => status ?? event)).toEqual([
+      "DELEGATION_SENT",
+      "dispatched",
+      "DELEGATION_COMPLETE",
+    ]);
+    await entryWhen(callee, id, "completed");
+    expect(await rowsOf(callee, { method: "message/send" })).toMatchObject([{ source_id: caller.id, status: "ok" }]);
+  });
+
+  it("fails by the agent's own error, with its words, without a second call", async () => {
+    const { caller, callee } = await aScripted("status/500", "echo");
+    const id = await aDelegation(caller, callee);
+    await entryWhen(caller, id, "failed");
+    later(RETRY_MS + 1_000);
+    await wake(caller, callee);
+    expect(await callee.player.received()).toHaveLength(1);
+    expect(await resultsOf(caller)).toMatchObject([{ status: "error" }]);
+  });
+
+  it("is tried once more after eight seconds where it surely was not delivered, with the same message", async () => {
+    const { caller, callee } = await aScripted("cloudflare/521", "echo");
+    const id = await aDelegation(caller, callee);
+    await until("the first dispatch has failed", async () => {
+      const { status } = await entryOf(caller, id);
+      return status === "queued" && (await callee.player.received()).length === 1;
+    });
+    await wake(caller);
+    expect(await callee.player.received()).toHaveLength(1);
+    await retried(caller, callee, "completed");
+    const [first, second, ...more] = await bodiesAt(callee.player, 2);
+    expect(more).toEqual([]);
+    expect(second).toEqual(first);
+    expect(await textsOf(caller)).toEqual(["echo"]);
+  });
+
+  it("fails after the second dispatch that was surely not delivered", async () => {
+    const { caller, callee } = await aScripted("cloudflare/521");
+    await aDelegation(caller, callee);
+    const { error } = await retried(caller, callee, "failed");
+    expect(error).toContain("521");
+    later(RETRY_MS * 2);
+    await wake(caller, callee);
+    expect(await callee.player.received()).toHaveLength(2);
+    expect(await resultsOf(caller)).toHaveLength(1);
+  });
+
+  it("whose URL may not be called is not called, and fails", async () => {
+    const { caller, callee } = await aScripted("echo");
+    await becomeUnroutable(callee.id);
+    await aDelegation(caller, callee);
+    await retried(caller, callee, "failed");
+    expect(await callee.player.received()).toEqual([]);
+  });
+
+  it("of unknown delivery stays dispatched, says so, and is never repeated", async () => {
+    const { caller, callee } = await aScripted("reset", "echo");
+    const id = await aDelegation(caller, callee);
+    await until("nobody knows", async () => (await entryOf(caller, id))?.delivery_confirmed === false);
+    expect(await entryOf(caller, id)).toMatchObject({ status: "dispatched" });
+    later(60 * 60_000);
+    await wake(caller, callee);
+    expect(await callee.player.received()).toHaveLength(1);
+    await complete(callee, id, "I did get it");
+    await entryWhen(caller, id, "completed");
+    expect(await textsOf(caller)).toEqual(["I did get it"]);
+  });
+
+  it("goes on without the caller for as long as it takes", async () => {
+    const { caller, callee } = await aScripted("hold");
+    const id = await aDelegation(caller, callee);
+    await bodiesAt(callee.player, 1);
+    await entryWhen(caller, id, "dispatched");
+    await callee.player.release();
+    await entryWhen(caller, id, "completed");
+  });
+
+  it("answered by an update before the call ends has one result; the call's own words differ and are counted only", async () => {
+    const { caller, callee } = await aScripted("hold/echo");
+    const id = await aDelegation(caller, callee);
+    await bodiesAt(callee.player, 1);
+    await complete(callee, id, "by update");
+    await entryWhen(caller, id, "completed");
+    await callee.player.release();
+    await until("the call has been told", async () => (await rowsOf(callee, { method: "message/send" })).length === 1);
+    expect(await textsOf(caller)).toEqual(["by update"]);
+    expect((await eventsOf(caller, id)).filter(({ event }) => event === "DELEGATION_COMPLETE")).toHaveLength(1);
+  });
+
+  it("answered with more than a row holds is told in full", async () => {
+    const { caller, callee } = await aScripted("large/2000000");
+    const id = await aDelegation(caller, callee);
+    await entryWhen(caller, id, "completed");
+    const [text] = await textsOf(caller);
+    expect(text?.length).toBeGreaterThan(1_900_000);
+  });
+});
+
+describe("a busy push target", () => {
+  it("gets the task from its queue once it is free; the result is wherever it is looked for", async () => {
+    const { caller, callee } = await aScripted("status/503", "status/429", "echo");
+    const id = await aDelegation(caller, callee);
+    await entryWhen(caller, id, "queued");
+    const target = { delegation_id: id, target_id: callee.id };
+    await until("the queue is told", async () => (await rowsOf(caller, { method: "delegate_result" })).length === 1);
+    expect(await rowsOf(caller, { activity_type: "delegation" })).toMatchObject([
+      { method: "delegate", status: "queued" },
+      {
+        method: "delegate_result",
+        status: "queued",
+        summary: "Delegation queued — target at capacity",
+        response_body: { delegation_id: id, queued: true },
+      },
+    ]);
+    await beat(callee);
+    await bodiesAt(callee.player, 2);
+    await until("it waits again", async () => {
+      await beat(callee);
+      return (await callee.player.received()).length === 3;
+    });
+    await entryWhen(caller, id, "completed");
+    expect(await rowsOf(caller, { activity_type: "delegation" })).toMatchObject([
+      { method: "delegate", status: "completed" },
+      { method: "delegate_result", status: "completed", response_body: { text: "echo", delegation_id: id } },
+    ]);
+    expect(await textsOf(caller)).toEqual(["echo"]);
+    expect(await eventsOf(caller, id)).toEqual([
+      { event: "DELEGATION_SENT", ...target, task_preview: "do it" },
+      { event: "DELEGATION_STATUS", ...target, status: "dispatched" },
+      { event: "DELEGATION_STATUS", ...target, status: "queued" },
+      { event: "DELEGATION_COMPLETE", ...target, response_preview: "echo", via: "queue_drain" },
+    ]);
+    await entryWhen(callee, id, "completed");
+  });
+
+  it("that never gets free fails it after its attempts", async () => {
+    const { caller, callee } = await aScripted("status/503");
+    const id = await aDelegation(caller, callee);
+    await entryWhen(caller, id, "queued");
+    await until("it has failed", async () => {
+      await beat(callee);
+      return (await entryOf(caller, id)).status === "failed";
+    });
+    expect(await callee.player.received()).toHaveLength(6);
+    expect(await resultsOf(caller)).toHaveLength(1);
+  });
+
+  it("that an operator clears fails it with that reason", async () => {
+    const { caller, callee } = await aScripted("status/503");
+    const id = await aDelegation(caller, callee);
+    await entryWhen(caller, id, "queued");
+    await until("it waits", async () => (await rowsOf(caller, { method: "delegate_result" })).length === 1);
+    later(2_000);
+    await call(`/admin/a2a-queue/drop-stale?max_age_minutes=0&workspace_id=${callee.id}`, { method: "POST" });
+    expect(await entryWhen(caller, id, "failed")).toMatchObject({ error: "dropped as stale by an operator" });
+  });
+
+  it("that turns to polling finds it in its inbox, and answers from there", async () => {
+    const { caller, callee } = await aScripted("status/503");
+    const id = await aDelegation(caller, callee);
+    await entryWhen(caller, id, "queued");
+    await until("it waits", async () => (await rowsOf(caller, { method: "delegate_result" })).length === 1);
+    await call("/registry/register", {
+      token: callee.token,
+      json: { id: callee.id, agent_card: {}, delivery_mode: "poll" },
+    });
+    await entryWhen(caller, id, "dispatched");
+    expect(await rowsOf(callee, { method: "message/send" })).toHaveLength(1);
+    await complete(callee, id, "by poll");
+    await entryWhen(caller, id, "completed");
+    expect(await textsOf(caller)).toEqual(["by poll"]);
+  });
+
+  it("loses it again when it is cancelled before it was sent", async () => {
+    const { caller, callee } = await aScripted("status/503", "echo");
+    const id = await aDelegation(caller, callee);
+    await entryWhen(caller, id, "queued");
+    await until("it waits", async () => (await rowsOf(caller, { method: "delegate_result" })).length === 1);
+    expect((await act(caller, id, "cancel")).body).toMatchObject({ cancel_requested: false });
+    await entryWhen(callee, id, "failed");
+    await beat(callee);
+    await tell(callee, "anything else?");
+    expect(await callee.player.received()).toHaveLength(2);
+    expect((await bodiesAt(callee.player, 2)).map(({ params }) => params.message.parts[0].text)).toEqual([
+      "do it",
+      "anything else?",
+    ]);
+  });
+});
