@@ -165,6 +165,11 @@ export const REFUSALS = {
     error: "limit must be 1..1000",
     hint: "Page on with next_cursor instead of a larger limit.",
   },
+  "admin.invalid_cursor": {
+    status: 400,
+    error: "cursor is not one that this list gave out",
+    hint: "Send next_cursor of the page before, or leave cursor out to begin with the newest.",
+  },
   "upload.agent_unreachable": {
     status: 502,
     error: "workspace unreachable",

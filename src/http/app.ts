@@ -9,6 +9,7 @@ import type { AppEnv } from "./context.ts";
 import { cors, edge, tenantGuard } from "./edge.ts";
 import { a2aRoutes } from "./routes/a2a.ts";
 import { activityRoutes } from "./routes/activity.ts";
+import { adminDelegationRoutes } from "./routes/admin-delegations.ts";
 import { adminUploadRoutes } from "./routes/admin-uploads.ts";
 import { delegationRoutes } from "./routes/delegations.ts";
 import { eventRoutes } from "./routes/events.ts";
@@ -34,6 +35,7 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .route("/", metricsRoutes)
   .route("/", localRoutes)
   .route("/admin/pending-uploads", adminUploadRoutes)
+  .route("/admin/delegations", adminDelegationRoutes)
   .route("/registry", registryRoutes)
   .route("/workspaces", workspaceRoutes)
   .route("/workspaces/:id", activityRoutes)

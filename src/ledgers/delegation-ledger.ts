@@ -75,26 +75,20 @@ export async function listDelegations(database: Database, search: DelegationSear
   }));
 }
 
-/** Who may be meant by an id that several callers use. */
-export interface DelegationCandidate {
-  readonly callerId: string;
-  readonly calleeId: string | null;
-  readonly status: string | null;
-}
+const CALLERS_MAX = 20;
 
-const CANDIDATES_MAX = 20;
-
-/** The delegations of this id, a few of them where there are many. Throws a LedgerFailure. */
-export function candidatesOf(database: Database, delegationId: string): Promise<DelegationCandidate[]> {
-  const { caller_id, callee_id, status, delegation_id } = delegations;
-  return database.read((tables) =>
+/** The callers that use this id, a few of them where there are many. Throws a LedgerFailure. */
+export async function callersOf(database: Database, delegationId: string): Promise<string[]> {
+  const { caller_id, delegation_id } = delegations;
+  const rows = await database.read((tables) =>
     tables
-      .select({ callerId: caller_id, calleeId: callee_id, status })
+      .select({ callerId: caller_id })
       .from(delegations)
       .where(eq(delegation_id, delegationId))
       .orderBy(caller_id)
-      .limit(CANDIDATES_MAX),
+      .limit(CALLERS_MAX),
   );
+  return rows.map(({ callerId }) => callerId);
 }
 
 /** Seconds below which the given share of delegations lies; null where there are none. */

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { DELEGATION_STATUSES, type DelegationStatus } from "../../src/domain/delegation.ts";
 import {
-  candidatesOf,
+  callersOf,
   type DelegationSearch,
   DUE_DELEGATIONS,
   delegationStats,
@@ -87,14 +87,9 @@ describe("a delegation in the ledger", () => {
     await put(url, one, other);
     expect(await stored(one)).toMatchObject({ status: "failed" });
     expect(await stored(other)).toMatchObject({ status: "completed" });
-    const candidates = await candidatesOf(laneDatabase(aLane(), { url }), "nightly");
-    const expected = [one, other].map(({ caller_id, callee_id, status }) => ({
-      callerId: caller_id,
-      calleeId: callee_id,
-      status,
-    }));
-    expect(candidates).toEqual(expected.sort((a, b) => (a.callerId < b.callerId ? -1 : 1)));
-    expect(await candidatesOf(laneDatabase(aLane(), { url }), "nobody's")).toEqual([]);
+    const database = laneDatabase(aLane(), { url });
+    expect(await callersOf(database, "nightly")).toEqual([one.caller_id, other.caller_id].sort());
+    expect(await callersOf(database, "nobody's")).toEqual([]);
     expect(keyOf("delegations", one)).toBe(`${one.caller_id},nightly`);
   });
 

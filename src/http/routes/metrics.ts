@@ -1,5 +1,7 @@
 import { Hono } from "hono";
+import { statusCounts } from "../../domain/delegation-view.ts";
 import { openDatabase } from "../../ledgers/database.ts";
+import { delegationStats, delegationTransitions, type Percentiles } from "../../ledgers/delegation-ledger.ts";
 import { uploadStats } from "../../ledgers/upload-ledger.ts";
 import { settled } from "../ask.ts";
 import { type AppEnv, directoryOf } from "../context.ts";
@@ -8,7 +10,13 @@ type Sample = readonly [labels: string, value: number];
 
 /** Prometheus text from the ledger and durable gauges, never from an isolate's memory; 503 without the ledger. */
 export const metricsRoutes = new Hono<AppEnv>().get("/metrics", async (c) => {
-  const [stats, gauges] = await Promise.all([uploadStats(openDatabase(c.env)), settled(directoryOf(c).gauges())]);
+  const database = openDatabase(c.env);
+  const [stats, delegations, transitions, gauges] = await Promise.all([
+    uploadStats(database),
+    delegationStats(database),
+    delegationTransitions(database),
+    settled(directoryOf(c).gauges()),
+  ]);
   const { counters } = gauges;
   const failingFor = gauges.unflushedSince === null ? 0 : Math.max(0, (Date.now() - gauges.unflushedSince) / 1000);
   const text = [
@@ -21,6 +29,29 @@ export const metricsRoutes = new Hono<AppEnv>().get("/metrics", async (c) => {
       ['{outcome="expired"}', stats.sweptExpired],
       ['{outcome="error"}', counters.upload_sweep_error ?? 0],
     ]),
+    counter(
+      "molecule_delegation_transitions_total",
+      "Changes of delegations, by the event that told of them.",
+      labelled("event", transitions),
+    ),
+    counter("molecule_delegation_retries_total", "Attempts after the first.", [["", delegations.retries]]),
+    metric(
+      "gauge",
+      "molecule_delegations",
+      "Delegations by status.",
+      labelled("status", statusCounts(delegations.counts)),
+    ),
+    summary("molecule_delegation_age_seconds", "How long open delegations have been open.", delegations.age),
+    summary(
+      "molecule_delegation_duration_seconds",
+      "How long delegations took that ended within a day.",
+      delegations.duration,
+    ),
+    counter(
+      "molecule_sweep_errors_total",
+      "Objects and ledgers that did not answer a sweep.",
+      labelled("sweep", gauges.sweepErrors),
+    ),
     gauge("molecule_workspaces", "Live workspaces.", gauges.workspaces),
     gauge("molecule_ledger_set_aside_entries", "Rows and effects set aside for an operator.", gauges.setAside),
     gauge("molecule_ledger_flush_lag_seconds", "Seconds for which some object could not flush.", failingFor),
@@ -34,9 +65,24 @@ export const metricsRoutes = new Hono<AppEnv>().get("/metrics", async (c) => {
 });
 
 function counter(name: string, help: string, samples: readonly Sample[]): string {
-  return `# HELP ${name} ${help}\n# TYPE ${name} counter\n${samples.map(([labels, value]) => `${name}${labels} ${value}\n`).join("")}`;
+  return metric("counter", name, help, samples);
 }
 
 function gauge(name: string, help: string, value: number): string {
-  return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n${name} ${value}\n`;
+  return metric("gauge", name, help, [["", value]]);
+}
+
+/** Quantiles without a sum, because they are of a window; NaN where nothing was observed. */
+function summary(name: string, help: string, { p50, p95, p99 }: Percentiles): string {
+  const quantiles = { "0.5": p50 ?? Number.NaN, "0.95": p95 ?? Number.NaN, "0.99": p99 ?? Number.NaN };
+  return metric("summary", name, help, labelled("quantile", quantiles));
+}
+
+function labelled(label: string, values: Readonly<Record<string, number>>): Sample[] {
+  return Object.entries(values).map(([value, number]) => [`{${label}="${value}"}`, number]);
+}
+
+function metric(type: "counter" | "gauge" | "summary", name: string, help: string, samples: readonly Sample[]): string {
+  const lines = samples.map(([labels, value]) => `${name}${labels} ${value}\n`);
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join("")}`;
 }
