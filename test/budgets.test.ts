@@ -1,9 +1,12 @@
+import { env, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import { costsOf, totalRows } from "./support/counting.ts";
-import { statements } from "./support/ledger.ts";
+import { aDelegation, answer, entryOf } from "./support/delegations.ts";
+import { away, back, statements } from "./support/ledger.ts";
 import { aFormOf, upload } from "./support/parcel-post.ts";
 import { anAgent, call, poll, tell } from "./support/platform.ts";
 import { quiet } from "./support/quiet.ts";
+import { until } from "./support/until.ts";
 
 /** Statements that some work causes, on the path and by the flush after it. */
 async function statementsOf(work: () => Promise<unknown>): Promise<number> {
@@ -129,4 +132,63 @@ describe("what the hot paths cost, counted", () => {
     expect(costs.objectRequests).toEqual(["heartbeat", "board"]);
     expect(totalRows(costs)).toBeLessThanOrEqual(7);
   });
+
+  it("a delegation from its creation to its delivery is seven object requests, thirty rows, five statements after", async () => {
+    const [caller, callee] = [await anAgent(), await anAgent()];
+    await answer(callee, caller, await aDelegation(caller, callee), "warm");
+    const { body: warm } = await poll(caller);
+    await Promise.all([received(callee.id, 1, "completed"), quiet(caller.id), quiet(callee.id)]);
+    let spent = 0;
+    const costs = await costsOf(async () => {
+      spent = await statementsOf(async () => {
+        const id = await aDelegation(caller, callee);
+        await received(callee.id, 1, "dispatched");
+        await poll(callee);
+        await answer(callee, caller, id, "done");
+        expect((await poll(caller, { since_id: warm[0].id })).body).toMatchObject([
+          { response_body: { text: "done" } },
+        ]);
+        await Promise.all([received(callee.id, 2, "completed"), quiet(caller.id), quiet(callee.id)]);
+      });
+    });
+    const { objectRequests, r2 } = costs;
+    expect(objectRequests).toEqual([
+      "delegate",
+      "takeTask",
+      "listActivity",
+      "verify",
+      "receive",
+      "endTask",
+      "listActivity",
+    ]);
+    expect(totalRows(costs)).toBeLessThanOrEqual(30);
+    expect(spent).toBeLessThanOrEqual(5);
+    expect(r2).toEqual({ a: 0, b: 0 });
+  });
+
+  it("delegating, hearing of it, and its end are no statement on the path", async () => {
+    const [caller, callee] = [await anAgent(), await anAgent()];
+    await Promise.all([quiet(caller.id), quiet(callee.id)]);
+    await away();
+    try {
+      const id = await aDelegation(caller, callee);
+      await received(callee.id, 1, "dispatched");
+      expect(await answer(callee, caller, id, "done")).toMatchObject({ status: 200 });
+      expect((await poll(caller)).body).toMatchObject([{ response_body: { text: "done" } }]);
+      expect(await entryOf(caller, id)).toMatchObject({ status: "completed" });
+    } finally {
+      await back();
+    }
+  });
 });
+
+/** Waits until a callee's object knows so many tasks of a status. */
+function received(workspaceId: string, count: number, status: string): Promise<true> {
+  const workspace = env.WORKSPACE.get(env.WORKSPACE.idFromName(workspaceId));
+  return until(`${count} tasks are ${status}`, () =>
+    runInDurableObject(workspace, (_instance, { storage: { sql } }) => {
+      const rows = sql.exec("SELECT 1 FROM received WHERE status = ?", status).toArray();
+      return rows.length === count;
+    }),
+  );
+}

@@ -10,7 +10,8 @@ export async function quiet(workspaceId: string): Promise<void> {
       const { versions, flushed, told, event } = sql
         .exec<{ versions: number; flushed: number; told: number; event: number }>(
           `SELECT max((SELECT coalesce(max(version), 0) FROM activity), (SELECT coalesce(max(version), 0) FROM files),
-                      (SELECT coalesce(max(version), 0) FROM tokens), (SELECT coalesce(max(version), 0) FROM events)) AS versions,
+                      (SELECT coalesce(max(version), 0) FROM tokens), (SELECT coalesce(max(version), 0) FROM events),
+                      (SELECT coalesce(max(version), 0) FROM delegations)) AS versions,
                   (SELECT coalesce(max(flushed_through), 0) FROM flush_state) AS flushed,
                   (SELECT hub_through FROM workspace) AS told,
                   max((SELECT coalesce(max(seq), 0) FROM activity WHERE event IS NOT NULL), (SELECT coalesce(max(seq), 0) FROM events)) AS event`,
