@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { DRAIN_BYTES_MAX } from "../../src/http/body.ts";
-import { anAgent, answerOf, BASE, send } from "../support/platform.ts";
+import { anAgent, answerOf, send } from "../support/platform.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
 
