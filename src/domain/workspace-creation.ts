@@ -17,7 +17,7 @@ export const CREATE_WORKSPACE = z.object({
   workspace_dir: text.nullish(),
   workspace_access: text.nullish(),
   parent_id: text.nullish(),
-  budget_limit: z.number().min(Number.MIN_SAFE_INTEGER).max(Number.MAX_SAFE_INTEGER).nullish(),
+  budget_limit: z.int().nullish(),
   secrets: z.record(z.string(), z.string()).nullish(),
   max_concurrent_tasks: z.int().nullish(),
   delivery_mode: z.string().nullish(),

@@ -77,7 +77,7 @@ async function createExternal(c: AppContext, body: z.output<typeof CREATE_WORKSP
       x: body.canvas?.x ?? 0,
       y: body.canvas?.y ?? 0,
       maxConcurrentTasks: Math.max(1, body.max_concurrent_tasks ?? 1),
-      budgetLimit: body.budget_limit == null ? null : Math.round(body.budget_limit),
+      budgetLimit: body.budget_limit ?? null,
       deliveryMode: body.delivery_mode === "push" || body.delivery_mode === "poll" ? body.delivery_mode : null,
       url,
       agentCard: null,
