@@ -75,6 +75,14 @@ export async function jsonBody<Schema extends z.ZodObject>(
   return Object.assign(result.data, { text });
 }
 
+/** The JSON body as an object of whatever members, `null` as an empty one; anything else is refused. */
+export async function jsonObject(c: AppContext): Promise<object> {
+  const parsed = parseJsonText(await bodyText(c));
+  if (parsed?.value === null) return {};
+  if (!isJsonObject(parsed?.value)) throw new Refusal("request.invalid");
+  return parsed.value;
+}
+
 /** A member of a body as the client wrote it, big integers and order of keys included; null when absent or null. */
 export function memberAsWritten(text: string, key: string): string | null {
   const members = memberSpans(text);
