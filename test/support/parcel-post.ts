@@ -2,6 +2,7 @@ import { env, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test"
 import { vi } from "vitest";
 import { aBucket } from "../storage/blobs.ts";
 import { type Agent, type Answer, call } from "./platform.ts";
+import { quiet } from "./quiet.ts";
 import { until } from "./until.ts";
 
 /** A multipart form of named files, as browsers and Python send it. */
@@ -143,8 +144,14 @@ export function wait(ms: number): void {
   vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + ms });
 }
 
-/** Lets time pass, and the workspace's alarm ring in it. */
+/** Lets time pass in which the workspace's alarm rings, if it stands before the end of it. */
 export async function waitForAlarm({ id }: Pick<Agent, "id">, ms: number): Promise<void> {
+  await quiet(id);
   wait(ms);
-  await runDurableObjectAlarm(env.WORKSPACE.getByName(id));
+  const workspace = env.WORKSPACE.getByName(id);
+  // None stands while one rings, as the one of a moment ago may do under the new time.
+  const alarmAt = await until("an alarm stands", () =>
+    runInDurableObject(workspace, (_instance, { storage }) => storage.getAlarm()),
+  );
+  if (alarmAt <= Date.now()) await runDurableObjectAlarm(workspace);
 }
