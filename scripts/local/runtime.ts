@@ -41,11 +41,21 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
 
   async function fire(cron: string, scheduledTime: Date): Promise<void> {
     try {
-      await (await miniflare.getWorker()).scheduled({ cron, scheduledTime });
+      const response = await miniflare.dispatchFetch(scheduledAt(cron, scheduledTime));
+      if (!response.ok) throw new Error(await response.text());
     } catch (error) {
       console.error(`cron ${cron} failed: ${error instanceof Error ? error.message : error}`);
     }
   }
+}
+
+/**
+ * Miniflare's own trigger. Its `getWorker()` would stop this thread until workerd answers, and workerd may be waiting
+ * for this thread to read its log.
+ */
+function scheduledAt(cron: string, at: Date): string {
+  const query = new URLSearchParams({ cron, time: String(at.getTime()) });
+  return `http://${HOST}/cdn-cgi/handler/scheduled?${query}`;
 }
 
 function miniflareOptions({ dataDir, bundle, port, variables, onCrash }: RuntimeOptions) {
@@ -68,6 +78,7 @@ function miniflareOptions({ dataDir, bundle, port, variables, onCrash }: Runtime
     host: HOST,
     port: 0,
     cf: false,
+    unsafeTriggerHandlers: true,
     telemetry: { enabled: false },
     log: new Log(LogLevel.ERROR),
     resourcePersistencePath: join(dataDir, "state"),

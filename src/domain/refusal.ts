@@ -73,6 +73,11 @@ export const REFUSALS = {
     error: "workspace tree too deep",
     hint: "A workspace has at most 32 ancestors; attach it further up.",
   },
+  "workspace.cycle": {
+    status: 400,
+    error: "a workspace cannot be moved under itself",
+    hint: "parent_id must not be the workspace or one of its descendants.",
+  },
   "workspace.name_taken": {
     status: 409,
     error: "workspace name already taken",

@@ -17,7 +17,7 @@ export const CREATE_WORKSPACE = z.object({
   workspace_dir: text.nullish(),
   workspace_access: text.nullish(),
   parent_id: text.nullish(),
-  budget_limit: z.number().min(Number.MIN_SAFE_INTEGER).max(Number.MAX_SAFE_INTEGER).nullish(),
+  budget_limit: z.int().nullish(),
   secrets: z.record(z.string(), z.string()).nullish(),
   max_concurrent_tasks: z.int().nullish(),
   delivery_mode: z.string().nullish(),
@@ -25,6 +25,7 @@ export const CREATE_WORKSPACE = z.object({
   initial_memories: z.array(z.unknown()).nullish(),
 });
 
+const LINE_BREAK = /[\r\n]/;
 const FORBIDDEN = /[{}[\]|>*&!\r\n]/;
 const SYSTEM_DIRECTORY = /^\/(etc|var|proc|sys|dev|boot|sbin|bin|lib|usr)(\/|$)/;
 const encoder = new TextEncoder();
@@ -38,7 +39,7 @@ export function checkCreation(body: z.output<typeof CREATE_WORKSPACE>): void {
     short(body.model, 100) &&
     short(body.runtime, 100) &&
     ![body.name, body.role].some((value) => FORBIDDEN.test(value ?? "")) &&
-    ![body.model, body.runtime].some((value) => /[\r\n]/.test(value ?? ""));
+    ![body.model, body.runtime].some((value) => LINE_BREAK.test(value ?? ""));
   if (!clean) throw new Refusal("workspace.invalid_fields");
   if (body.workspace_dir && !isAllowedDirectory(body.workspace_dir)) throw new Refusal("workspace.invalid_directory");
   const access = body.workspace_access || "none";
@@ -48,6 +49,30 @@ export function checkCreation(body: z.output<typeof CREATE_WORKSPACE>): void {
   if (!["", "push", "poll"].includes(body.delivery_mode ?? "")) throw new Refusal("registry.invalid_delivery_mode");
 }
 
-function isAllowedDirectory(path: string): boolean {
+/** The rules of a single field, each with its own words; a creation has one refusal for all. */
+export function checkName(name: string | undefined): void {
+  checkText("name", name, 255, FORBIDDEN);
+}
+
+export function checkRole(role: string | null | undefined): void {
+  checkText("role", role ?? undefined, 1_000, FORBIDDEN);
+}
+
+export function checkRuntime(runtime: string | undefined): void {
+  checkText("runtime", runtime, 100, LINE_BREAK);
+}
+
+function checkText(field: string, value: string | undefined, bytesMax: number, forbidden: RegExp): void {
+  if (value === undefined) return;
+  const refuse = (rule: string) => {
+    throw new Refusal("workspace.invalid_fields", { error: `${field} ${rule}`, details: { field } });
+  };
+  if (encoder.encode(value).length > bytesMax) refuse(`must be at most ${bytesMax} characters`);
+  if (LINE_BREAK.test(value)) refuse("must not contain newline characters");
+  if (forbidden.test(value)) refuse("contains invalid characters");
+}
+
+/** Absolute, outside the system's own, without a way up. */
+export function isAllowedDirectory(path: string): boolean {
   return path.startsWith("/") && !path.split("/").includes("..") && !SYSTEM_DIRECTORY.test(path);
 }

@@ -7,6 +7,32 @@ import type { AppContext } from "./context.ts";
 /** Every JSON body ends here; a larger one is refused, never cut. */
 export const JSON_BODY_BYTES_MAX = 1024 * 1024;
 
+/** What is read of a refused request's body, and for how long: every upload that is only a little too large. */
+export const DRAIN_BYTES_MAX = 64 * 1024 * 1024;
+const DRAIN_MS_MAX = 10_000;
+
+/**
+ * Reads, within bounds, what a refused request still sends. Many clients write all of their body before they look at
+ * the answer, and a connection that is closed under them hides it. Never throws.
+ */
+export async function drainBody({ body }: Request): Promise<void> {
+  if (!body || body.locked) return;
+  const reader = body.getReader();
+  const late = setTimeout(() => void reader.cancel().catch(() => {}), DRAIN_MS_MAX);
+  try {
+    for (let size = 0; size <= DRAIN_BYTES_MAX; ) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      size += value.byteLength;
+    }
+    await reader.cancel();
+  } catch {
+    // The client has gone, or the body was read before.
+  } finally {
+    clearTimeout(late);
+  }
+}
+
 /** The request's body as text, refused with 413 beyond the limit and with 400 where no database could store it. */
 export async function bodyText(c: AppContext): Promise<string> {
   const tooLarge = () =>
@@ -23,7 +49,7 @@ async function boundedText(request: Request, tooLarge: () => Refusal): Promise<s
   const decoder = new TextDecoder();
   let text = "";
   let size = 0;
-  for await (const chunk of request.body) {
+  for await (const chunk of request.body.values({ preventCancel: true })) {
     size += chunk.byteLength;
     if (size > JSON_BODY_BYTES_MAX) throw tooLarge();
     text += decoder.decode(chunk, { stream: true });
@@ -47,6 +73,14 @@ export async function jsonBody<Schema extends z.ZodObject>(
     throw new Refusal(refusal, field === "" ? {} : { details: { field } });
   }
   return Object.assign(result.data, { text });
+}
+
+/** The JSON body as an object of whatever members, `null` as an empty one; anything else is refused. */
+export async function jsonObject(c: AppContext): Promise<object> {
+  const parsed = parseJsonText(await bodyText(c));
+  if (parsed?.value === null) return {};
+  if (!isJsonObject(parsed?.value)) throw new Refusal("request.invalid");
+  return parsed.value;
 }
 
 /** A member of a body as the client wrote it, big integers and order of keys included; null when absent or null. */

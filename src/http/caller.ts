@@ -1,7 +1,7 @@
 import { createMiddleware } from "hono/factory";
 import type { Config } from "../config.ts";
 import type { Access } from "../domain/access.ts";
-import { digestOf, equalSecret, readToken } from "../domain/credential.ts";
+import { digestOf, equalSecret, readToken, type Token } from "../domain/credential.ts";
 import { Refusal } from "../domain/refusal.ts";
 import { canonicalWorkspaceId, type WorkspaceId } from "../domain/workspace-id.ts";
 import type { AppContext, AppEnv } from "./context.ts";
@@ -14,6 +14,8 @@ export type Credential =
   | { readonly kind: "workspace"; readonly id: WorkspaceId; readonly digest: string };
 
 const BEARER = "Bearer ";
+/** Tokens remembered for one set of keys; beyond it the one that was met first goes. */
+const KNOWN_TOKENS_MAX = 2_000;
 
 /** Reads the bearer: exact scheme, rest trimmed, nothing looked up anywhere. */
 export function readCredential(header: string | undefined, config: Config): Credential {
@@ -23,9 +25,25 @@ export function readCredential(header: string | undefined, config: Config): Cred
   if (config.adminTokens.some((token) => equalSecret(token, bearer))) return { kind: "admin" };
   // Agents take a 401 for a revocation, so a platform that lost its key must not answer with one.
   if (config.tokenKeys.length === 0) throw new Refusal("token.key_missing");
-  const token = readToken(bearer, config.tokenKeys);
+  const digest = digestOf(bearer);
+  const token = knownToken(bearer, digest, config.tokenKeys);
   if (token?.kind !== "workspace") return { kind: "invalid" };
-  return { kind: "workspace", id: token.id, digest: digestOf(bearer) };
+  return { kind: "workspace", id: token.id, digest };
+}
+
+const knownTokens = new WeakMap<readonly string[], Map<string, Token>>();
+
+/** Checks a token's form once and then knows it by its digest; that the token is live still only its object says. */
+function knownToken(bearer: string, digest: string, keys: readonly string[]): Token | null {
+  const known = knownTokens.get(keys) ?? new Map<string, Token>();
+  knownTokens.set(keys, known);
+  const before = known.get(digest);
+  if (before) return before;
+  const token = readToken(bearer, keys);
+  if (!token) return null;
+  if (known.size >= KNOWN_TOKENS_MAX) known.delete(known.keys().next().value ?? "");
+  known.set(digest, token);
+  return token;
 }
 
 /** Puts the credential on the context; bad ones are limited by address before any object is touched. */

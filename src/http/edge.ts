@@ -1,5 +1,6 @@
 import { createMiddleware } from "hono/factory";
 import { configOf } from "../config.ts";
+import { drainBody } from "./body.ts";
 import type { AppContext, AppEnv } from "./context.ts";
 
 const ALLOW_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -32,6 +33,7 @@ export const edge = createMiddleware<AppEnv>(async (c, next) => {
   c.set("rate", null);
   await next();
   if (c.res.status === 101) return;
+  if (c.res.status >= 400) await drainBody(c.req.raw);
   const { headers } = c.res;
   for (const [name, value] of SECURITY_HEADERS) headers.set(name, value);
   headers.set("Content-Security-Policy", API_PREFIX.test(c.req.path) ? CSP_API : CSP_PAGE);

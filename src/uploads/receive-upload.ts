@@ -150,7 +150,10 @@ async function pump(upload: Upload, parser: MultipartParser, writer: BlobWriter,
   return size;
 }
 
-/** The body in chunks that share one buffer: each is valid until the next is asked for. */
+/**
+ * The body in chunks that share one buffer: each is valid until the next is asked for. What is left of a body that is
+ * refused stays to be read.
+ */
 async function* chunksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
   const reader = body.getReader({ mode: "byob" });
   let buffer = new ArrayBuffer(READ_BYTES);
@@ -164,7 +167,7 @@ async function* chunksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8
   } catch {
     throw new Refusal("upload.unreadable");
   } finally {
-    await reader.cancel().catch(() => {});
+    reader.releaseLock();
   }
 }
 

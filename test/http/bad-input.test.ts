@@ -217,7 +217,13 @@ describe("values that no storage can hold", () => {
       400,
     );
     const create = (more: object) => call("/workspaces", { json: { name: "n", runtime: "external", ...more } });
-    for (const more of [{ tier: 2 ** 31 }, { tier: 1.5 }, { budget_limit: 1e300 }, { max_concurrent_tasks: 2 ** 53 }]) {
+    for (const more of [
+      { tier: 2 ** 31 },
+      { tier: 1.5 },
+      { budget_limit: 1e300 },
+      { budget_limit: 12.5 },
+      { max_concurrent_tasks: 2 ** 53 },
+    ]) {
       expect(await create(more), JSON.stringify(more)).toMatchObject({
         status: 400,
         body: { error: "invalid workspace payload" },

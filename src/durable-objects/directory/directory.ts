@@ -3,6 +3,7 @@ import { configOf } from "../../config.ts";
 import { BOARD_CARD_BYTES_MAX, type BoardEntry } from "../../domain/board.ts";
 import { canCommunicate, MAX_KINSHIP_LEVELS } from "../../domain/hierarchy.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import type { Placement, WorkspacePatch } from "../../domain/workspace-patch.ts";
 import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import { listEntryJson, peerJson, publicViewJson } from "../../domain/workspace-view.ts";
 import { openDatabase } from "../../ledgers/database.ts";
@@ -15,7 +16,7 @@ import { FlushPace } from "../shared/flush-pace.ts";
 import { type Reply, reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
 import { workspaceStub } from "../shared/stubs.ts";
-import { type NodeRow, NodeStore } from "./node-store.ts";
+import { type NodeChange, type NodeRow, NodeStore } from "./node-store.ts";
 import { DIRECTORY_SCHEMA } from "./schema.ts";
 import { type BegunSweep, type SweepEnd, type SweepName, SweepPlan } from "./sweep-plan.ts";
 
@@ -141,6 +142,27 @@ export class Directory extends DurableObject<Env> {
       this.#afterCommit(now);
       await Promise.race([told, scheduler.wait(CONFIRMATION_WAIT_MS)]);
       return { kind: "removed", cascade: descendants.length };
+    });
+  }
+
+  /**
+   * Changes one workspace, all of it or nothing: a taken name, a cycle, a tree too deep or a parent that is not live
+   * refuses the whole. Its object hears of it, and so do all that move along.
+   */
+  patch(input: { id: string; patch: WorkspacePatch }): Promise<Reply<true>> {
+    return reply(async () => {
+      const now = Date.now();
+      const node = this.#require(input.id);
+      if (node.removed_at !== null) throw new Refusal("workspace.removed", { details: { id: node.id } });
+      const change = this.#changeOf(node, input.patch);
+      if (Object.keys(change).length === 0) return true as const;
+      this.#open();
+      const effects = this.ctx.storage.transactionSync(() => this.#change(node, change, now));
+      log.info("directory.changed", { workspace_id: node.id, fields: Object.keys(change).join() });
+      const told = Promise.all(effects.map((effect) => this.#effects.tell(effect, now)));
+      this.#afterCommit(now);
+      await Promise.race([told, scheduler.wait(CONFIRMATION_WAIT_MS)]);
+      return true as const;
     });
   }
 
@@ -271,9 +293,7 @@ export class Directory extends DurableObject<Env> {
     }
     const path = this.#parentPath(parentId);
     const name = this.#freeName(parentId, seed.name, suffixTakenName);
-    const { tree_version: treeVersion } = this.ctx.storage.sql
-      .exec<{ tree_version: number }>("UPDATE directory SET tree_version = tree_version + 1 RETURNING tree_version")
-      .one();
+    const treeVersion = this.#nextTreeVersion();
     const large = seed.agentCard !== null && seed.agentCard.length > BOARD_CARD_BYTES_MAX;
     this.#nodes.insert({
       id: seed.id,
@@ -296,6 +316,62 @@ export class Directory extends DurableObject<Env> {
     });
     const told: WorkspaceSeed = { ...seed, name, path: [...path, seed.id], treeVersion, createdAt: now };
     return { id: seed.id, name, effect: this.#effects.add(seed.id, "created", told, now) };
+  }
+
+  /** The columns in which a node differs from what is wanted, where the tree allows it. */
+  #changeOf(node: NodeRow, patch: WorkspacePatch): NodeChange {
+    const { parentId = node.parent_id, name = node.name, position } = patch;
+    if (parentId !== node.parent_id) {
+      const path = this.#parentPath(parentId);
+      if (path.includes(node.id)) throw new Refusal("workspace.cycle");
+      if (path.length + this.#height(node.id) > MAX_KINSHIP_LEVELS) throw new Refusal("workspace.too_deep");
+    }
+    const moved = parentId !== node.parent_id || name !== node.name;
+    if (moved && this.#nodes.isNameTaken(parentId, name)) throw new Refusal("workspace.name_taken");
+    const wanted: NodeChange = {
+      name,
+      parent_id: parentId,
+      ...(patch.role === undefined ? {} : { role: patch.role }),
+      ...(patch.tier === undefined ? {} : { tier: patch.tier }),
+      ...(patch.runtime === undefined ? {} : { runtime: patch.runtime }),
+      ...(patch.workspaceDir === undefined ? {} : { workspace_dir: patch.workspaceDir }),
+      ...(patch.collapsed === undefined ? {} : { collapsed: patch.collapsed ? 1 : 0 }),
+      ...position,
+    };
+    return Object.fromEntries(Object.entries(wanted).filter(([column, value]) => node[column] !== value));
+  }
+
+  #change(node: NodeRow, change: NodeChange, now: number): Effect[] {
+    this.#nodes.change(node.id, change, now);
+    const treeVersion = this.#nextTreeVersion();
+    const { workspace_dir: _, collapsed, ...shown } = change;
+    const changed = { ...shown, ...(collapsed === undefined ? {} : { collapsed: collapsed === 1 }) };
+    const along = change.parent_id === undefined ? [] : this.#nodes.descendants(node.id);
+    const place = ({ name, role, tier, runtime, id }: NodeRow, told: Placement["changed"]) => {
+      const placement: Placement = {
+        name,
+        role,
+        tier,
+        runtime,
+        path: this.#nodes.path(id),
+        treeVersion,
+        changed: told,
+      };
+      return this.#effects.add(id, "placed", placement, now);
+    };
+    return [place({ ...node, ...change }, changed), ...along.map((descendant) => place(descendant, {}))];
+  }
+
+  /** Levels from a workspace down to its deepest live descendant, itself included. */
+  #height(id: string): number {
+    const depths = this.#nodes.descendants(id).map((descendant) => this.#nodes.path(descendant.id).length);
+    return depths.length === 0 ? 1 : Math.max(...depths) - this.#nodes.path(id).length + 1;
+  }
+
+  #nextTreeVersion(): number {
+    return this.ctx.storage.sql
+      .exec<{ tree_version: number }>("UPDATE directory SET tree_version = tree_version + 1 RETURNING tree_version")
+      .one().tree_version;
   }
 
   #parentPath(parentId: string | null): readonly string[] {
@@ -337,6 +413,7 @@ export class Directory extends DurableObject<Env> {
     const workspace = workspaceStub(this.env, effect.receiver);
     if (effect.kind === "created") await workspace.created(JSON.parse(effect.payload) as WorkspaceSeed);
     else if (effect.kind === "removed") await workspace.removed(JSON.parse(effect.payload) as Removal);
+    else if (effect.kind === "placed") await workspace.placed(JSON.parse(effect.payload) as Placement);
     else throw new Error(`unknown effect ${effect.kind}`);
     return "told";
   }

@@ -63,6 +63,11 @@ export type NewNode = Pick<
   | "card_in_object"
 >;
 
+/** What a change of a workspace may touch. */
+export type NodeChange = Partial<
+  Pick<NodeRow, "name" | "role" | "tier" | "runtime" | "parent_id" | "workspace_dir" | "collapsed" | "x" | "y">
+>;
+
 /** The tree and the board, one row a workspace. */
 export class NodeStore {
   readonly #sql: SqlStorage;
@@ -146,6 +151,17 @@ export class NodeStore {
       JSON.stringify(entry.counters),
       id,
       entry.version,
+    );
+  }
+
+  /** Writes the changed columns of a live workspace. */
+  change(id: string, change: NodeChange, now: number): void {
+    const row = { ...change, version: this.#nextVersion(), updated_at: now };
+    const columns = Object.keys(row).map((name) => `${name} = ?`);
+    this.#sql.exec(
+      `UPDATE nodes SET ${columns.join(", ")} WHERE id = ? AND removed_at IS NULL`,
+      ...Object.values(row),
+      id,
     );
   }
 

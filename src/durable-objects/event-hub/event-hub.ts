@@ -12,8 +12,12 @@ import { Audience } from "./audience.ts";
 import { History } from "./history.ts";
 import { EVENT_HUB_SCHEMA } from "./schema.ts";
 
-/** After these the tokens of the workspace are looked at, without waiting for the next keep-alive. */
-const ENDS_TOKENS: ReadonlySet<string> = new Set(["WORKSPACE_REMOVED", "EXTERNAL_CREDENTIALS_ROTATED"]);
+/** After these it is looked at what a workspace's tokens may hear, without waiting for the next keep-alive. */
+const CHANGES_HEARING: ReadonlySet<string> = new Set([
+  "WORKSPACE_REMOVED",
+  "WORKSPACE_UPDATED",
+  "EXTERNAL_CREDENTIALS_ROTATED",
+]);
 const TOKEN_GONE: ReadonlySet<string> = new Set(["auth.invalid_token", "workspace.not_found", "workspace.removed"]);
 
 /**
@@ -49,7 +53,7 @@ export class EventHub extends DurableObject<Env> {
     const now = Date.now();
     const told = this.#take(workspaceId, path, events, now);
     this.#audience.tell(workspaceId, path, told);
-    if (told.some(({ event }) => ENDS_TOKENS.has(event))) this.ctx.waitUntil(this.#audience.recheck(workspaceId));
+    if (told.some(({ event }) => CHANGES_HEARING.has(event))) this.ctx.waitUntil(this.#audience.recheck(workspaceId));
     this.#alarm.arm(now);
   }
 

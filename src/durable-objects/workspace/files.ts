@@ -8,7 +8,7 @@ import type { FileAgent } from "../../uploads/agent-files.ts";
 import type { StoredFile as StoredBytes } from "../../uploads/serve-upload.ts";
 import type { Clock } from "../shared/alarm.ts";
 import type { Core } from "./core.ts";
-import { deliveryModeOf } from "./profile-store.ts";
+import { deliveryModeOf, type Profile } from "./profile-store.ts";
 import type { StoredFile } from "./upload-store.ts";
 
 /** One file of a stored multipart body, as the Worker found it. */
@@ -56,8 +56,7 @@ export class Files implements Clock {
 
   /** Where the files of this workspace go. */
   target(): UploadTarget {
-    const { removedAt, workspaceId, url, inboundSecret, runtime } = this.#core.profile.get();
-    if (removedAt !== null) throw new Refusal("workspace.removed", { details: { id: workspaceId } });
+    const { url, inboundSecret, runtime } = this.#requireLive();
     const mode = deliveryModeOf(this.#core.profile.get());
     // An agent that polls is never to have a callback URL, whatever it registered.
     if (mode === "poll") return { mode, agent: { url: null, inboundSecret, external: true } };
@@ -75,15 +74,15 @@ export class Files implements Clock {
 
   /**
    * Stages all files of an upload with one inbox row each, or none: null when the intent is no longer open. An upload
-   * that is committed is answered as before.
+   * that is committed is answered as before, also when the workspace was removed since.
    */
   commit(uploadId: string, files: readonly ReceivedFile[], now: number): StagedFile[] | null {
-    const { uploads, inbox, profile } = this.#core;
+    const { uploads, inbox } = this.#core;
     const committed = uploads.committed(uploadId);
     if (committed.length > 0) return committed.map((file) => this.#told(file));
-    const upload = profile.get().removedAt === null ? uploads.store(uploadId, now) : null;
+    const { workspaceId } = this.#requireLive();
+    const upload = uploads.store(uploadId, now);
     if (upload === null) return null;
-    const { workspaceId } = profile.get();
     return files.map((received) => {
       const { seq, fileId } = uploads.nextFile();
       const uri = pendingUri(workspaceId, fileId);
@@ -185,6 +184,12 @@ export class Files implements Clock {
       );
       events.record("UPLOAD_EXPIRED", body, now * 1000);
     }
+  }
+
+  #requireLive(): Profile {
+    const profile = this.#core.profile.get();
+    if (profile.removedAt === null) return profile;
+    throw new Refusal("workspace.removed", { details: { id: profile.workspaceId } });
   }
 
   #told({ fileId, name, mimeType, length }: UploadFile): StagedFile {

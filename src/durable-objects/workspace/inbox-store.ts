@@ -53,6 +53,28 @@ interface StoredActivity extends Record<string, SqlStorageValue> {
   event: RowEvent | null;
 }
 
+/** What a page needs of a row, in the order of `PageRow`. */
+const PAGE_COLUMNS = `seq, created_at, activity_type, source_id, target_id, method, summary, request_body, response_body,
+  tool_trace, duration_ms, status, error_detail, request_body_key, response_body_key`;
+type Text = string | null;
+type PageRow = [
+  number,
+  number,
+  string,
+  Text,
+  Text,
+  Text,
+  Text,
+  Text,
+  Text,
+  Text,
+  number | null,
+  string,
+  Text,
+  Text,
+  Text,
+];
+
 /** A body that the Worker streams from R2 into the answer. */
 export interface LargeBody {
   /** Which row of the page, counted from 0. */
@@ -195,7 +217,8 @@ export class InboxStore {
   /** The seq of a cursor, or the contract's 410: unknown, foreign, ahead of the head, or with something lost after it. */
   cursor(id: string, lostSeq: number): number {
     const seq = this.#ids().seqOf(id);
-    if (seq === null || seq > this.head() || seq < lostSeq || !this.#everWas(seq))
+    const head = this.head();
+    if (seq === null || seq > head || seq < lostSeq || (seq !== head && !this.#everWas(seq)))
       throw new Refusal("activity.cursor_gone");
     return seq;
   }
@@ -236,6 +259,7 @@ export class InboxStore {
 
   /** The rows of a page. */
   rows(query: ActivityQuery, after: number | null, nowUs: number): FeedRows {
+    if (after !== null && after >= this.head()) return { rows: [], seqs: [], sources: [], large: [] };
     const conditions = ["hidden = 0"];
     const values: SqlStorageValue[] = [];
     const where = (condition: string, ...bound: SqlStorageValue[]) => {
@@ -249,24 +273,45 @@ export class InboxStore {
     if (query.sinceSeconds !== null) where("created_at >= ?", nowUs - query.sinceSeconds * 1_000_000);
     if (query.beforeMicros !== null) where("created_at < ?", query.beforeMicros);
     if (query.inboundOnly) where("own = 0");
-    const cursor = this.#sql.exec<StoredActivity>(
-      `SELECT * FROM activity WHERE ${conditions.join(" AND ")} ORDER BY seq ${after === null ? "DESC" : "ASC"} LIMIT ?`,
+    const cursor = this.#sql.exec(
+      `SELECT ${PAGE_COLUMNS} FROM activity WHERE ${conditions.join(" AND ")}
+       ORDER BY seq ${after === null ? "DESC" : "ASC"} LIMIT ?`,
       ...values,
       query.limit,
     );
     const page: FeedRows = { rows: [], large: [], seqs: [], sources: [] };
     let size = 0;
-    for (const stored of cursor) {
-      const text = activityJson(this.#row(stored));
+    const ids = this.#ids();
+    const workspaceId = this.#workspaceId();
+    // Arrays, because an object with named members for every row is most of the cost of a long page.
+    for (const stored of cursor.raw()) {
+      const [seq, createdAtMicros, activityType, sourceId, targetId, method, summary, requestBody, ...rest] =
+        stored as PageRow;
+      const [responseBody, toolTrace, durationMs, status, errorDetail, requestBodyKey, responseBodyKey] = rest;
+      const text = activityJson({
+        seq,
+        id: ids.idOf(seq),
+        workspaceId,
+        activityType,
+        sourceId,
+        targetId,
+        method,
+        summary,
+        requestBody,
+        responseBody,
+        toolTrace,
+        durationMs,
+        status,
+        errorDetail,
+        createdAtMicros,
+      });
       size += text.length;
       if (size > PAGE_BYTES_MAX && page.rows.length > 0) break;
       const row = page.rows.push(text) - 1;
-      page.seqs.push(stored.seq);
-      page.sources.push(stored.source_id);
-      if (stored.request_body_key !== null)
-        page.large.push({ row, member: "request_body", key: stored.request_body_key });
-      if (stored.response_body_key !== null)
-        page.large.push({ row, member: "response_body", key: stored.response_body_key });
+      page.seqs.push(seq);
+      page.sources.push(sourceId);
+      if (requestBodyKey !== null) page.large.push({ row, member: "request_body", key: requestBodyKey });
+      if (responseBodyKey !== null) page.large.push({ row, member: "response_body", key: responseBodyKey });
     }
     return page;
   }

@@ -10,6 +10,8 @@ import { deliveryModeOf, type Profile } from "./profile-store.ts";
 export const RIDE_ALONG_MS = 15_000;
 const RETRY_MS = 5_000;
 const HUB_BATCH = 100;
+/** Tellings of the hub begin at least this far apart: a burst goes out in few calls instead of one for each row. */
+const HUB_PACE_MS = 50;
 /** A batch is cut here, far below what a call between objects may carry. */
 const HUB_BATCH_CHARS_MAX = 4 * 1024 * 1024;
 const URGENT_FIELDS = ["status", "url", "deliveryMode", "agentCard", "sampleError"] as const;
@@ -132,6 +134,7 @@ export class HubTelling implements Clock {
   /** Undefined until the rows have been looked at: a crash may have come between a commit and its telling. */
   #retryAt: number | null | undefined;
   #failures = 0;
+  #startedAt = 0;
   #running: Promise<void> | null = null;
 
   constructor(core: Core, receivers: Receivers) {
@@ -154,7 +157,13 @@ export class HubTelling implements Clock {
   }
 
   async #tellAll(now: number): Promise<void> {
-    for (let batch = this.#next(); batch; batch = this.#next()) {
+    while (this.#next()) {
+      // A clock that was moved back must not make anybody wait longer.
+      const wait = Math.min(this.#startedAt + HUB_PACE_MS - Date.now(), HUB_PACE_MS);
+      if (wait > 0) await scheduler.wait(wait);
+      this.#startedAt = Date.now();
+      const batch = this.#next();
+      if (!batch) break;
       try {
         await this.#publish(batch.events);
       } catch {

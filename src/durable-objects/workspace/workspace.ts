@@ -13,7 +13,9 @@ import type {
 } from "../../domain/delegation-request.ts";
 import type { Path } from "../../domain/hierarchy.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import type { Placement } from "../../domain/workspace-patch.ts";
 import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
+import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import { log } from "../../log.ts";
 import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import type { StoredFile } from "../../uploads/serve-upload.ts";
@@ -131,6 +133,18 @@ export class Workspace extends DurableObject<Env> {
     return true;
   }
 
+  /** Told by the directory: a new name, a new place in the tree. Repeatable; what is older than known is old news. */
+  async placed({ changed, ...placement }: Placement): Promise<void> {
+    if (this.#schema.state !== "ready") throw new Error("not created yet");
+    const { profile, events } = this.#core;
+    if (placement.treeVersion <= profile.get().treeVersion) return;
+    await this.#turns.apply((now) => {
+      profile.set(placement);
+      events.record("WORKSPACE_UPDATED", JSON.stringify(changed), now * 1000);
+    });
+    log.info("workspace.placed", { workspace_id: profile.get().workspaceId, tree_version: placement.treeVersion });
+  }
+
   /** Told by the directory: this workspace is no more. Its tokens and sockets end; repeatable. */
   async removed({ removedAt, cascade }: Removal): Promise<void> {
     // An object that has not heard of its creation yet must hear of that first.
@@ -199,6 +213,16 @@ export class Workspace extends DurableObject<Env> {
   /** Whether this access is good here; for routes whose answer comes from elsewhere. */
   authorise(input: { access: Access }): Promise<Reply<true>> {
     return this.#turns.take(input.access, () => true as const, { absent: () => true as const });
+  }
+
+  /**
+   * How this workspace is; null when there is none. Who was removed may know it under its old token: that is how an
+   * agent learns to shut down.
+   */
+  state(input: { access: Access }): Promise<Reply<WorkspaceStatus | null>> {
+    const removed = this.#schema.state === "ready" && this.#core.profile.get().removedAt !== null;
+    const status = () => this.#core.profile.get().status;
+    return this.#turns.take(removed ? null : input.access, status, { absent: () => null });
   }
 
   /** What a workspace that may reach this one learns of it. */

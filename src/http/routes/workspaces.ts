@@ -6,11 +6,12 @@ import { Refusal } from "../../domain/refusal.ts";
 import { checkPushUrl } from "../../domain/url-guard.ts";
 import { CREATE_WORKSPACE, checkCreation } from "../../domain/workspace-creation.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
+import { readPatch } from "../../domain/workspace-patch.ts";
 import { json, jsonText } from "../answers.ts";
 import { ask, settled } from "../ask.ts";
-import { jsonBody } from "../body.ts";
-import { adminOnly, workspaceIdParam } from "../caller.ts";
-import { type AppContext, type AppEnv, directoryOf } from "../context.ts";
+import { jsonBody, jsonObject } from "../body.ts";
+import { adminOnly, workspaceAccess, workspaceIdParam } from "../caller.ts";
+import { type AppContext, type AppEnv, directoryOf, workspaceOf } from "../context.ts";
 import { mint, mintInboundSecret } from "../mint.ts";
 import { platformUrl } from "../platform-url.ts";
 
@@ -31,6 +32,20 @@ export const workspaceRoutes = new Hono<AppEnv>()
   .get("/:id", async (c) => {
     const includeRemoved = c.req.query("include_removed") === "true";
     return jsonText(await ask(c, directoryOf(c).view({ id: workspaceIdParam(c), includeRemoved })));
+  })
+  .get("/:id/state", async (c) => {
+    const id = workspaceIdParam(c);
+    const status = await ask(c, workspaceOf(c, id).state({ access: workspaceAccess(c, id) }));
+    if (status === null) return json({ workspace_id: id, deleted: true }, 404);
+    if (status === "removed") return json({ workspace_id: id, status, deleted: true }, 404);
+    return json({ workspace_id: id, status, paused: status === "paused", deleted: false });
+  })
+  .patch("/:id", async (c) => {
+    const id = workspaceIdParam(c);
+    await ask(c, workspaceOf(c, id).authorise({ access: workspaceAccess(c, id) }));
+    const patch = readPatch(await jsonObject(c));
+    await ask(c, directoryOf(c).patch({ id, patch }));
+    return json({ status: "updated", ...(patch.workspaceDir === undefined ? {} : { needs_restart: true }) });
   })
   .delete("/:id", adminOnly, async (c) => {
     const id = workspaceIdParam(c);
@@ -77,7 +92,7 @@ async function createExternal(c: AppContext, body: z.output<typeof CREATE_WORKSP
       x: body.canvas?.x ?? 0,
       y: body.canvas?.y ?? 0,
       maxConcurrentTasks: Math.max(1, body.max_concurrent_tasks ?? 1),
-      budgetLimit: body.budget_limit == null ? null : Math.round(body.budget_limit),
+      budgetLimit: body.budget_limit ?? null,
       deliveryMode: body.delivery_mode === "push" || body.delivery_mode === "poll" ? body.delivery_mode : null,
       url,
       agentCard: null,

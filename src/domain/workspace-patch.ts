@@ -1,0 +1,83 @@
+import * as z from "zod";
+import type { Path } from "./hierarchy.ts";
+import { Refusal } from "./refusal.ts";
+import { isStorableText } from "./text.ts";
+import { checkName, checkRole, checkRuntime, isAllowedDirectory } from "./workspace-creation.ts";
+import { canonicalWorkspaceId } from "./workspace-id.ts";
+
+/** What `PATCH /workspaces/:id` changes; what is absent stays. */
+export interface WorkspacePatch {
+  readonly name?: string;
+  readonly role?: string | null;
+  readonly tier?: number;
+  readonly runtime?: string;
+  readonly parentId?: string | null;
+  readonly workspaceDir?: string | null;
+  readonly collapsed?: boolean;
+  readonly position?: { readonly x: number; readonly y: number };
+}
+
+/**
+ * What a workspace's object is told when it was changed or moved in the tree: where it stands now, and what changed.
+ * An older `treeVersion` than the one it knows is old news.
+ */
+export interface Placement {
+  readonly name: string;
+  readonly role: string | null;
+  readonly tier: number;
+  readonly runtime: string;
+  readonly path: Path;
+  readonly treeVersion: number;
+  /** The changed fields under their names on the wire; none for one that moves along with its ancestor. */
+  readonly changed: Readonly<Record<string, unknown>>;
+}
+
+const text = z.string().refine(isStorableText);
+const PATCH = z.object({
+  name: text.min(1).optional(),
+  role: text.nullable().optional(),
+  tier: z.int32().optional(),
+  runtime: text.min(1).optional(),
+  parent_id: z.string().nullable().optional(),
+  workspace_dir: text.nullable().optional(),
+  collapsed: z.boolean().optional(),
+  x: z.number().optional(),
+  y: z.number().optional(),
+});
+
+/**
+ * Reads the body of a PATCH. Unknown keys are ignored; what could not be stored is refused as a whole, with the
+ * field's own text where the contract has one.
+ */
+export function readPatch(body: object): WorkspacePatch {
+  const result = PATCH.safeParse(body);
+  if (!result.success) {
+    const field = result.error.issues[0]?.path.join(".") ?? "";
+    throw new Refusal("workspace.invalid_fields", { error: `invalid ${field}`, details: { field } });
+  }
+  const { name, role, tier, runtime, parent_id, workspace_dir, collapsed, x, y } = result.data;
+  checkName(name);
+  checkRole(role);
+  checkRuntime(runtime);
+  if (workspace_dir && !isAllowedDirectory(workspace_dir)) throw new Refusal("workspace.invalid_directory");
+  if ((x === undefined) !== (y === undefined)) {
+    throw new Refusal("workspace.invalid_fields", { error: "x and y belong together" });
+  }
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(role === undefined ? {} : { role: role || null }),
+    ...(tier === undefined ? {} : { tier }),
+    ...(runtime === undefined ? {} : { runtime }),
+    ...(parent_id === undefined ? {} : { parentId: parentOf(parent_id) }),
+    ...(workspace_dir === undefined ? {} : { workspaceDir: workspace_dir || null }),
+    ...(collapsed === undefined ? {} : { collapsed }),
+    ...(x === undefined || y === undefined ? {} : { position: { x, y } }),
+  };
+}
+
+function parentOf(given: string | null): string | null {
+  if (given === null) return null;
+  const id = canonicalWorkspaceId(given);
+  if (id === null) throw new Refusal("workspace.invalid_parent");
+  return id;
+}
