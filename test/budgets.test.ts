@@ -136,7 +136,6 @@ describe("what the hot paths cost, counted", () => {
   it("a delegation from its creation to its delivery is seven object requests, thirty rows, five statements after", async () => {
     const [caller, callee] = [await anAgent(), await anAgent()];
     await answer(callee, caller, await aDelegation(caller, callee), "warm");
-    const { body: warm } = await poll(caller);
     await Promise.all([received(callee.id, 1, "completed"), quiet(caller.id), quiet(callee.id)]);
     let spent = 0;
     const costs = await costsOf(async () => {
