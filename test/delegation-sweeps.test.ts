@@ -1,7 +1,9 @@
 import { env, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { BoardEntry } from "../src/domain/board.ts";
-import { IDLE_SWEEP_INTERVAL_MS } from "../src/durable-objects/directory/sweep-plan.ts";
+import { DIRECTORY_SCHEMA } from "../src/durable-objects/directory/schema.ts";
+import { IDLE_SWEEP_INTERVAL_MS, SweepPlan } from "../src/durable-objects/directory/sweep-plan.ts";
+import { Schema } from "../src/durable-objects/shared/schema.ts";
 import type { DueDelegations } from "../src/ledgers/delegation-ledger.ts";
 import { sweepDelegations } from "../src/sweeper/delegation-sweep.ts";
 import { SWEEP_CRON, scheduled } from "../src/sweeper/scheduled.ts";
@@ -286,6 +288,17 @@ describe("the plan of sweeps", () => {
     await end(true);
     moveClock(interval);
     expect(await begin()).toBe(true);
+  });
+
+  it("is made anew, due at once, in a directory of the schema before it", async () => {
+    const directory = env.DIRECTORY.getByName(crypto.randomUUID());
+    const begun = await runInDurableObject(directory, (_instance, { storage }) => {
+      new Schema(storage, DIRECTORY_SCHEMA.slice(0, 1)).create();
+      storage.sql.exec("UPDATE directory SET sweep_due = ?, tree_version = 7", Date.now() + HOUR_MS);
+      expect(new Schema(storage, DIRECTORY_SCHEMA).state).toBe("ready");
+      return new SweepPlan(storage.sql).begin({ uploads: 1, delegations: 1 }, false, Date.now());
+    });
+    expect(begun.map(({ name }) => name)).toEqual(["uploads", "delegations"]);
   });
 
   it("knows each sweep that a tick asks about, and no other", async () => {

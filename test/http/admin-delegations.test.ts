@@ -1,11 +1,12 @@
-import { env } from "cloudflare:workers";
+import { env, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { writeLedger } from "../../src/ledgers/ledger-write.ts";
 import type { LedgerRows } from "../../src/ledgers/rows.ts";
 import { aPushAgent } from "../support/agent-server.ts";
-import { act, aDelegation, complete, entryWhen, record, taskAt } from "../support/delegations.ts";
+import { act, aDelegation, complete, entryOf, entryWhen, record, taskAt } from "../support/delegations.ts";
 import { aDatabase, aLane, away, back, laneDatabase, query } from "../support/ledger.ts";
 import { type Agent, anAgent, call } from "../support/platform.ts";
+import { quiet } from "../support/quiet.ts";
 import { until } from "../support/until.ts";
 
 // A ledger of this file's own, set before anything has read its configuration.
@@ -384,6 +385,22 @@ describe("a bulk order", () => {
     expect(await auditOf(other.id)).toMatchObject([{ action: "delegation.retry", reason: "storm is over" }]);
   });
 
+  it("says of an object that breaks that nobody knows what became of it", async () => {
+    const [broken, sound] = [await aFailedOne(), await aFailedOne()];
+    await runInDurableObject(env.WORKSPACE.getByName(broken.caller.id), (_instance, { storage }) => {
+      storage.sql.exec("DROP TABLE delegations");
+    });
+    const results = [];
+    for (const { caller } of [broken, sound]) {
+      const filter = { status: "failed", caller_id: caller.id };
+      results.push((await bulk({ filter, action: "retry", dry_run: false })).body);
+    }
+    expect(results).toMatchObject([
+      { done: 0, unknown: 1, delegations: [{ delegation_id: broken.id, outcome: "unknown" }] },
+      { done: 1, unknown: 0 },
+    ]);
+  });
+
   it("cancels, as many at a time as it is told, and says where to go on", async () => {
     const [caller, callee] = [await anAgent(), await anAgent()];
     const ids = [await aDelegation(caller, callee), await aDelegation(caller, callee)];
@@ -415,6 +432,24 @@ describe("a bulk order", () => {
     { how: "with a bad caller", json: { filter: { status: "failed", caller_id: "x" }, action: "cancel" } },
   ])("$how is 400", async ({ json }) => {
     expect(await bulk(json)).toMatchObject({ status: 400, body: { hint: expect.any(String) } });
+  });
+});
+
+describe("the text of a result", () => {
+  it.each([
+    { order: "after the status", updates: [{}, { response_preview: "twelve" }] },
+    { order: "before a replay without it", updates: [{ response_preview: "twelve" }, {}] },
+  ])("that comes $order stands in the ledger", async ({ updates }) => {
+    const [caller, callee] = [await anAgent(), await anAgent()];
+    const id = await aDelegation(caller, callee);
+    await taskAt(callee, id);
+    for (const update of updates) await act(callee, id, "update", { status: "completed", ...update });
+    await until(
+      "the caller's object has heard all",
+      async () => (await entryOf(caller, id))?.response_preview === "twelve",
+    );
+    await quiet(caller.id);
+    expect(await ledgerWhen(id, "completed")).toMatchObject({ result_preview: "twelve" });
   });
 });
 
