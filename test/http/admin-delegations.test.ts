@@ -425,6 +425,7 @@ describe("a bulk order", () => {
     { how: "without a filter", json: {} },
     { how: "without a status", json: { filter: {}, action: "cancel" } },
     { how: "with a misspelt filter", json: { filter: { status: "in_flight", caller: "x" }, action: "cancel" } },
+    { how: "with an empty caller", json: { filter: { status: "in_flight", caller_id: "" }, action: "cancel" } },
     { how: "over the limit", json: { filter: { status: "in_flight", limit: 501 }, action: "cancel" } },
     { how: "with another action", json: { filter: { status: "in_flight" }, action: "delete" } },
     { how: "with a loose dry_run", json: { filter: { status: "failed" }, action: "cancel", dry_run: "no" } },

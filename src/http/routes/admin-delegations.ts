@@ -41,13 +41,13 @@ const REASON = z
   .transform((reason) => cutCodePoints(reason?.trim() ?? "", REASON_CODE_POINTS_MAX) || null);
 const ORDER = z.object({ force: z.boolean().default(false), reason: REASON });
 const BULK = z.object({
-  // Strict, and without a default for the status: a misspelt filter must not mean every delegation.
+  // Strict, and without a default for the status: neither a misspelt nor an empty filter may mean every delegation.
   filter: z.strictObject({
     status: z.string(),
-    caller_id: z.string().optional(),
-    callee_id: z.string().optional(),
-    q: z.string().optional(),
-    cursor: z.string().optional(),
+    caller_id: z.string().min(1).optional(),
+    callee_id: z.string().min(1).optional(),
+    q: z.string().min(1).optional(),
+    cursor: z.string().min(1).nullish(),
     limit: z.int().min(1).max(BULK_MAX).default(BULK_MAX),
   }),
   action: z.enum(["retry", "cancel"]),
@@ -64,9 +64,9 @@ type Order = z.output<typeof ORDER>;
 export const adminDelegationRoutes = new Hono<AppEnv>()
   .use("/*", adminOnly)
   .get("/", async (c) => {
-    const { status, search } = searchOf(c.req.query(), readLimit(c.req.query("limit") ?? null));
-    const found = await listDelegations(openDatabase(c.env), search);
-    const { limit } = search;
+    const status = readFilter(c.req.query("status") ?? null);
+    const limit = readLimit(c.req.query("limit") ?? null);
+    const found = await listDelegations(openDatabase(c.env), searchOf(status, c.req.query(), limit));
     return json({
       delegations: found.map(({ row }) => adminEntry(row)),
       count: found.length,
@@ -85,7 +85,7 @@ export const adminDelegationRoutes = new Hono<AppEnv>()
   .post("/bulk", async (c) => {
     const { filter, action, dry_run: dryRun, force, reason } = await jsonBody(c, BULK);
     const { limit } = filter;
-    const found = await listDelegations(openDatabase(c.env), searchOf(filter, limit).search);
+    const found = await listDelegations(openDatabase(c.env), searchOf(readFilter(filter.status), filter, limit));
     const results = dryRun ? found.map(({ row }) => listed(row)) : await orderAll(c, found, action, { force, reason });
     const count = (outcome: BulkOutcome) => results.filter((result) => result.outcome === outcome).length;
     const counts = { matched: found.length, done: count("done"), refused: count("refused"), unknown: count("unknown") };
@@ -93,12 +93,14 @@ export const adminDelegationRoutes = new Hono<AppEnv>()
     return json({ action, dry_run: dryRun, ...counts, delegations: results, next_cursor: nextCursor(found, limit) });
   })
   .post("/:id/retry", async (c) => {
+    const order = await orderOf(c);
     const key = await keyOf(c);
-    return json({ ...keyJson(key), status: "queued", ...(await give(c, key, "retry", await orderOf(c))) }, 202);
+    return json({ ...keyJson(key), status: "queued", ...(await give(c, key, "retry", order)) }, 202);
   })
   .post("/:id/cancel", async (c) => {
+    const order = await orderOf(c);
     const key = await keyOf(c);
-    return json({ ...keyJson(key), status: "cancelled", ...(await give(c, key, "cancel", await orderOf(c))) });
+    return json({ ...keyJson(key), status: "cancelled", ...(await give(c, key, "cancel", order)) });
   });
 
 type BulkOutcome = "done" | "refused" | "unknown";
@@ -160,9 +162,9 @@ async function give(
 async function keyOf(c: AppContext): Promise<DelegationKey> {
   const delegationId = c.req.param("id") ?? "";
   if (delegationId.length > MAX_ID_CHARS) throw new Refusal("request.id_too_long");
-  const named = workspaceOrNull(storable(c.req.query("caller_id")));
+  const named = workspaceOrNull(c.req.query("caller_id"));
   if (named !== null) return { callerId: named, delegationId };
-  const candidates = await callersOf(openDatabase(c.env), storable(delegationId) ?? "");
+  const candidates = await callersOf(openDatabase(c.env), storable(delegationId));
   const [callerId, another] = candidates;
   if (callerId === undefined) throw new Refusal("delegation.not_found");
   if (another === undefined) return { callerId, delegationId };
@@ -175,31 +177,29 @@ async function orderOf(c: AppContext): Promise<Order> {
   return isBare ? ORDER.parse({}) : jsonBody(c, ORDER);
 }
 
-type Filter = Readonly<Partial<Record<"status" | "caller_id" | "callee_id" | "q" | "cursor", string | undefined>>>;
+type Filter = Readonly<Partial<Record<"caller_id" | "callee_id" | "q" | "cursor", string | null | undefined>>>;
 
-function searchOf(filter: Filter, limit: number): { status: DelegationFilter; search: DelegationSearch } {
-  const status = readFilter(filter.status ?? null);
-  const search = {
+function searchOf(status: DelegationFilter, filter: Filter, limit: number): DelegationSearch {
+  return {
     statuses: statusesOf(status),
     callerId: workspaceOrNull(filter.caller_id),
     calleeId: workspaceOrNull(filter.callee_id),
-    text: storable(filter.q) || null,
+    text: filter.q ? storable(filter.q) : null,
     after: filter.cursor ? readCursor(filter.cursor) : null,
     limit,
   };
-  return { status, search };
 }
 
-function workspaceOrNull(text: string | undefined): string | null {
-  if (text === undefined || text === "") return null;
+function workspaceOrNull(text: string | null | undefined): string | null {
+  if (!text) return null;
   const id = canonicalWorkspaceId(text);
   if (id === null) throw new Refusal("workspace.invalid_id");
   return id;
 }
 
 /** Postgres takes neither U+0000 nor half a character, not even to look for it. */
-function storable(text: string | undefined): string | undefined {
-  if (text !== undefined && !isStorableText(text)) throw new Refusal("request.unstorable_text");
+function storable(text: string): string {
+  if (!isStorableText(text)) throw new Refusal("request.unstorable_text");
   return text;
 }
 
