@@ -30,7 +30,7 @@ export function receive(
   message: ReceivedMessage,
   now: number,
 ): { received: Received; deliver: boolean } {
-  if (known !== null && !isOpen(known)) return { received: known, deliver: false };
+  if (known !== null && !isUnderWay(known)) return { received: known, deliver: false };
   const deliver = message.dispatch > (known?.dispatch ?? 0);
   if (known !== null) return { received: deliver ? { ...known, dispatch: message.dispatch } : known, deliver };
   const { kind, ...facts } = message;
@@ -48,7 +48,7 @@ export function receiveEnd(
   now: number,
 ): { received: Received; withdraw: boolean } {
   const { attemptId, callerId, status, error } = message;
-  if (known !== null && !isOpen(known)) return { received: known, withdraw: false };
+  if (known !== null && !isUnderWay(known)) return { received: known, withdraw: false };
   const cancelRequested = message.kind === "cancel";
   const nothing = {
     delegationId: attemptId,
@@ -64,7 +64,7 @@ export function receiveEnd(
 
 /** Notes the callee's own heartbeat and answers it; the caller's object hears of it by effect. */
 export function beatReceived(received: Received, now: number): { received: Received; answer: HeartbeatAnswer } {
-  const state = isOpen(received) ? "open" : received.cancelRequested ? "unwanted" : "answered";
+  const state = isUnderWay(received) ? "open" : received.cancelRequested ? "unwanted" : "answered";
   const answer = heartbeatAnswer(received.deadline, state, now);
   if (state !== "open") return { received, answer };
   const updatedAt = received.status === "in_progress" ? received.updatedAt : now;
@@ -76,12 +76,13 @@ export function beatReceived(received: Received, now: number): { received: Recei
  * Null when it is known under no caller.
  */
 export function meantReceived(known: readonly Received[]): Received | null {
-  const open = known.filter(isOpen);
+  const open = known.filter(isUnderWay);
   const candidates = open.length > 0 ? open : known;
   if (candidates.length <= 1) return candidates[0] ?? null;
   throw new Refusal("delegation.ambiguous", { details: { candidates: candidates.map(({ callerId }) => callerId) } });
 }
 
-function isOpen({ status }: Received): boolean {
+/** Whether an attempt has not ended, as far as is known here. */
+export function isUnderWay({ status }: Received): boolean {
   return status === "dispatched" || status === "in_progress";
 }

@@ -272,4 +272,17 @@ describe("a busy push target", () => {
       "anything else?",
     ]);
   });
+
+  it("does not get to keep it when it turns out busy after the end", async () => {
+    const { caller, callee } = await aScripted("hold/status/503", "echo");
+    const id = await aDelegation(caller, callee);
+    await bodiesAt(callee.player, 1);
+    await act(caller, id, "cancel");
+    await entryWhen(callee, id, "failed");
+    await callee.player.release();
+    await until("the call has been told", async () => (await rowsOf(callee, { method: "message/send" })).length === 1);
+    await beat(callee);
+    await tell(callee, "anything else?");
+    expect(await callee.player.received()).toHaveLength(2);
+  });
 });

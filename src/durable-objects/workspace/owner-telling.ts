@@ -1,4 +1,4 @@
-import type { Received } from "../../domain/delegation-received.ts";
+import { isUnderWay, type Received } from "../../domain/delegation-received.ts";
 import type { CallOutcome } from "../outbound-call/call.ts";
 import type { Core } from "./core.ts";
 import type { DelegationPost } from "./delegation-post.ts";
@@ -32,6 +32,13 @@ export class OwnerTelling {
     if (!stored) return;
     const { received } = stored;
     this.tell(received, { kind: "outcome", attemptId, dispatch: received.dispatch, outcome: briefly(outcome) }, now);
+  }
+
+  /** Whether a request is still worth sending: a message always is, a task until its attempt has ended. */
+  isWanted({ callerId, attemptId }: Carried): boolean {
+    if (callerId === null || attemptId === null) return true;
+    const stored = this.#core.received.find(attemptId, callerId);
+    return stored === null || isUnderWay(stored.received);
   }
 
   /** A task that waited for the agent's call now stands in its inbox. */

@@ -108,12 +108,16 @@ export class Push implements Clock {
     }
     calls.remove(attempt);
     const carried = { callerId: call.caller_id, attemptId: call.attempt_id };
+    const isWanted = this.#owners.isWanted(carried);
     if (item) {
       const place = this.#queue.settle(item, call, outcome, now);
       this.#owners.outcome(carried, { kind: "drained", outcome, waitsAgain: place !== null }, now);
-      return { place };
+      if (place === null || isWanted) return { place };
+      this.#queue.withdraw(item.seq, now);
+      return { place: null };
     }
-    const place = outcome.reply.kind === "queue" && !repeated ? this.#queue.add(call, now) : null;
+    const mayWait = outcome.reply.kind === "queue" && !repeated && isWanted;
+    const place = mayWait ? this.#queue.add(call, now) : null;
     this.#owners.outcome(carried, { kind: "call_ended", outcome: place ? outcome : unqueued(outcome, call) }, now);
     if (repeated) return { place: null };
     const request = { ...carried, method: call.method, body: call.body, bodyKey: call.body_key };

@@ -163,8 +163,9 @@ export class Queue implements Clock {
   }
 
   /** Takes back a delegated task that was not sent yet; its owner wanted that and is not told. */
-  withdraw(item: StoredItem, now: number): void {
-    this.#drop({ ...item, attemptId: null }, withdraw(item, now * 1000), now);
+  withdraw(seq: number, now: number): void {
+    const item = this.#core.queue.find(seq);
+    if (item) this.#drop({ ...item, attemptId: null }, withdraw(item, now * 1000), now);
   }
 
   dueAt(): number | null {

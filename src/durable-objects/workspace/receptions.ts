@@ -108,7 +108,7 @@ export class Receptions {
     const { readSeq, ackedSeq } = profile.get();
     if (activitySeq !== null && activitySeq > Math.max(readSeq, ackedSeq)) inbox.withdraw(activitySeq);
     const waiting = queue.waitingFor(callerId, attemptId);
-    if (waiting) this.#queue.withdraw(waiting, now);
+    if (waiting) this.#queue.withdraw(waiting.seq, now);
   }
 
   #meant(id: string): Received | null {
