@@ -6,7 +6,7 @@ import type { SchemaStep } from "../shared/schema.ts";
  * Tables of a Workspace object. Keys are integers, because an INTEGER PRIMARY KEY is one row written and every index
  * one more. `seq` comes from the object's one counter; `version` is the counter at the row's last change, and the
  * partial indexes find changed rows while a fresh one (version = seq) costs nothing. Times of the
- * feed, tokens, events and the queue are µs, those of the workspace, uploads and files ms. Texts that may be long stand last, so that nothing behind them has to be looked for.
+ * feed, tokens, events and the queue are µs, those of the workspace, uploads and files ms. Of calls and queue the texts stand last, so that nothing behind them has to be looked for.
  */
 export const WORKSPACE_SCHEMA: readonly SchemaStep[] = [
   {
@@ -137,7 +137,6 @@ CREATE TABLE calls (
   message_digest TEXT NOT NULL,
   body_key TEXT,
   expires_in_s REAL,
-  attempt_id TEXT,
   created_at INTEGER NOT NULL,
   hand_over_at INTEGER NOT NULL,
   body TEXT
@@ -161,12 +160,20 @@ CREATE TABLE queue (
   dispatched_at INTEGER,
   completed_at INTEGER,
   expires_at INTEGER,
-  attempt_id TEXT,
   body TEXT,
   response_body TEXT
 ) STRICT;
 CREATE INDEX queue_changed ON queue (version) WHERE version <> seq;
 CREATE INDEX queue_open ON queue (priority DESC, enqueued_at) WHERE completed_at IS NULL;
+${FLUSH_SCHEMA}
+${EFFECTS_SCHEMA}
+`,
+  },
+  {
+    id: 2,
+    sql: `
+ALTER TABLE calls ADD COLUMN attempt_id TEXT;
+ALTER TABLE queue ADD COLUMN attempt_id TEXT;
 
 CREATE TABLE delegations (
   seq INTEGER PRIMARY KEY,
@@ -214,8 +221,6 @@ CREATE TABLE audit (
   created_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX audit_changed ON audit (version) WHERE version <> seq;
-${FLUSH_SCHEMA}
-${EFFECTS_SCHEMA}
 `,
   },
 ];
