@@ -285,4 +285,17 @@ describe("a busy push target", () => {
     await tell(callee, "anything else?");
     expect(await callee.player.received()).toHaveLength(2);
   });
+
+  it("does not get it again once the agent has reported its end by itself", async () => {
+    const { caller, callee } = await aScripted("status/503", "echo");
+    const id = await aDelegation(caller, callee);
+    await entryWhen(caller, id, "queued");
+    await until("it waits", async () => (await rowsOf(caller, { method: "delegate_result" })).length === 1);
+    await complete(callee, id, "I had it in mind");
+    await entryWhen(callee, id, "completed");
+    await beat(callee);
+    await tell(callee, "anything else?");
+    expect(await callee.player.received()).toHaveLength(2);
+    expect(await textsOf(caller)).toEqual(["I had it in mind"]);
+  });
 });

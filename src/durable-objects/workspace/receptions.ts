@@ -55,7 +55,8 @@ export class Receptions {
     const { received, withdraw } = receiveEnd(known?.received ?? null, message, now);
     if (known?.received === received) return;
     this.#core.received.put({ received, activitySeq: known?.activitySeq ?? null });
-    if (withdraw && known) this.#withdraw(known, now);
+    if (known && withdraw) this.#withdrawMail(known);
+    if (known) this.#withdrawWaiting(known.received, now);
   }
 
   /** The agent's word on how a task ended; false when nobody gave it such a task. */
@@ -103,11 +104,15 @@ export class Receptions {
     return this.#core.inbox.acknowledged(activityId);
   }
 
-  #withdraw({ received: { callerId, attemptId }, activitySeq }: StoredReceived, now: number): void {
-    const { inbox, profile, queue } = this.#core;
+  #withdrawMail({ activitySeq }: StoredReceived): void {
+    const { inbox, profile } = this.#core;
     const { readSeq, ackedSeq } = profile.get();
     if (activitySeq !== null && activitySeq > Math.max(readSeq, ackedSeq)) inbox.withdraw(activitySeq);
-    const waiting = queue.waitingFor(callerId, attemptId);
+  }
+
+  /** Whoever ended the attempt, be it the agent itself: what still waits for a hand free is not sent after it. */
+  #withdrawWaiting({ callerId, attemptId }: Received, now: number): void {
+    const waiting = this.#core.queue.waitingFor(callerId, attemptId);
     if (waiting) this.#queue.withdraw(waiting.seq, now);
   }
 
