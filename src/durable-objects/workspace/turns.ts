@@ -104,7 +104,8 @@ export class Turns {
   async alarm(): Promise<void> {
     const now = Date.now();
     await this.#alarm.run(now);
-    await this.#afterCommit({ now, once: [] }, false);
+    // What the clocks wrote may have been flushed meanwhile: clean is not told.
+    await this.#afterCommit({ now, once: [] }, false, true);
   }
 
   /** Looks whether the alarm still stands right, after something that is no turn. */
@@ -136,15 +137,13 @@ export class Turns {
   }
 
   /** Tells others what has been committed. Only a status that people see is waited for, and not for long. */
-  async #afterCommit({ now, once }: Turn, urgent: boolean): Promise<void> {
+  async #afterCommit({ now, once }: Turn, urgent: boolean, untold = false): Promise<void> {
     const { core, listeners, push } = this.#parts;
     if (core.tokens.takeRevoked()) listeners.closeRevoked((digest) => core.tokens.isLive(digest));
     const dirty = core.flush.isDirty();
-    if (dirty) {
-      listeners.deliver(now);
-      this.#ctx.waitUntil(this.#flushAndRearm(now));
-    }
-    if (dirty || once.length > 0) this.#ctx.waitUntil(this.#tellHubAndRearm(now, once));
+    if (dirty || untold) listeners.deliver(now);
+    if (dirty) this.#ctx.waitUntil(this.#flushAndRearm(now));
+    if (dirty || untold || once.length > 0) this.#ctx.waitUntil(this.#tellHubAndRearm(now, once));
     if (push.hasFresh) this.#ctx.waitUntil(push.handOverFresh(now));
     if (urgent) await Promise.race([this.#board.run(now), scheduler.wait(BOARD_WAIT_MS)]);
     this.#alarm.arm(now);
