@@ -2,7 +2,7 @@ import { type Attachment, notifyResponse, notifySummary } from "../../domain/act
 import type { ActivityQuery } from "../../domain/activity-query.ts";
 import { canCommunicate, type Path } from "../../domain/hierarchy.ts";
 import { Refusal } from "../../domain/refusal.ts";
-import { fileIdOfPendingUri } from "../../domain/upload.ts";
+import { dueAt, fileIdOfPendingUri } from "../../domain/upload.ts";
 import type { Core } from "./core.ts";
 import type { ActivityPage, NewActivity } from "./inbox-store.ts";
 import { deliveryModeOf } from "./profile-store.ts";
@@ -92,7 +92,8 @@ export class Messages {
     for (const { uri } of attachments) {
       const fileId = fileIdOfPendingUri(workspaceId, uri);
       const stored = fileId === null ? null : uploads.find(fileId);
-      if (!stored) continue;
+      // One whose time is over ends as expired, and its sender hears of it.
+      if (!stored || (dueAt(stored.file) ?? now + 1) <= now) continue;
       uploads.attached(stored, now);
       inbox.hide([stored.activitySeq]);
     }

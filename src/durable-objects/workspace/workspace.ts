@@ -296,19 +296,20 @@ export class Workspace extends DurableObject<Env> {
     return this.#turns.take(null, ({ now }) => this.#files.commit(input.uploadId, input.files, now));
   }
 
-  abandonUpload(input: { uploadId: string }): Promise<Reply<true>> {
+  abandonUpload(input: { uploadId: string; failed: boolean }): Promise<Reply<true>> {
     return this.#turns.take(null, ({ now }) => {
-      this.#files.abandon(input.uploadId, now);
+      this.#files.abandon(input.uploadId, input.failed, now);
       return true as const;
     });
   }
 
-  fetchFile(input: { access: Access; fileId: string }): Promise<Reply<StoredFile>> {
-    return this.#turns.take(
-      input.access,
-      ({ now }) => this.#files.fetch(input.fileId, input.access.kind === "token" ? "agent" : "user", now),
-      { unknown: "upload.not_found" },
-    );
+  /** `looks`: the agent asks for the headers only. */
+  fetchFile(input: { access: Access; fileId: string; looks: boolean }): Promise<Reply<StoredFile>> {
+    const { access, fileId, looks } = input;
+    const reader = access.kind === "token" ? "agent" : "user";
+    return this.#turns.take(access, ({ now }) => this.#files.fetch(fileId, reader, looks, now), {
+      unknown: "upload.not_found",
+    });
   }
 
   ackFile(input: { access: Access; fileId: string }): Promise<Reply<{ raced: boolean }>> {
