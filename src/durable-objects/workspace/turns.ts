@@ -27,6 +27,8 @@ export interface Turn {
 export interface TurnOptions<T> {
   readonly absent?: () => T;
   readonly unknown?: RefusalCode;
+  /** The token's owner did nothing itself: no sign of life, and no limit counts it. */
+  readonly passive?: boolean;
 }
 
 interface Parts {
@@ -76,6 +78,7 @@ export class Turns {
       if (schema.state === "absent") return ofNobody(access, options);
       const committed = this.#commit(turn.now, () => {
         if (access) core.tokens.verify(access, turn.now * 1000);
+        if (options.passive) return work(turn);
         rate = this.#takeRate(access, turn.now);
         requireRate(rate);
         if (access?.kind === "token") this.#parts.presence.contact(turn.now);
