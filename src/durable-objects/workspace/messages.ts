@@ -82,6 +82,7 @@ export class Messages {
 
   /** A row that the agent reports of itself. */
   report(row: Omit<NewActivity, "own" | "event">, now: number): void {
+    this.#core.requireOwnRoom();
     this.#core.inbox.append({ ...row, own: true, event: "logged" }, now * 1000);
   }
 
@@ -89,6 +90,7 @@ export class Messages {
   notify(message: string, attachments: readonly Attachment[], now: number): void {
     const { inbox, uploads, profile } = this.#core;
     const { workspaceId } = profile.get();
+    this.#core.requireOwnRoom();
     for (const { uri } of attachments) {
       const fileId = fileIdOfPendingUri(workspaceId, uri);
       const stored = fileId === null ? null : uploads.find(fileId);
