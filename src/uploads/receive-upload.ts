@@ -23,8 +23,8 @@ export interface UploadDeps {
    * that nothing happened, any other error that nobody knows.
    */
   commit(uploadId: string, files: readonly FilePart[], key: string): Promise<readonly UploadedFile[] | null>;
-  /** Ends an open intent for good, so that no commit can follow. */
-  abandon(uploadId: string): Promise<unknown>;
+  /** Ends an open intent for good, so that no commit can follow; `failed` when the blob store was the reason. */
+  abandon(uploadId: string, failed: boolean): Promise<unknown>;
   readonly blobs: BlobStore;
   readonly limits: UploadLimits;
   /** Milliseconds since the epoch. */
@@ -104,7 +104,7 @@ async function store(upload: Upload, deps: UploadDeps): Promise<MultipartContent
     return contents;
   } catch (error) {
     await writer.abort();
-    await undo(upload, deps);
+    await undo(upload, deps, error);
     throw error;
   }
 }
@@ -119,7 +119,7 @@ async function commit(upload: Upload, files: readonly FilePart[], deps: UploadDe
     return await attempt();
   } catch (error) {
     if (!(error instanceof Refusal)) return askAgain(attempt, error, upload);
-    await undo(upload, deps);
+    await undo(upload, deps, error);
     throw error;
   }
 }
@@ -202,8 +202,9 @@ async function stored(operation: Promise<void>): Promise<void> {
 }
 
 /** Ends the intent of an upload that failed and deletes what was stored of it. */
-async function undo(upload: Upload, deps: UploadDeps): Promise<void> {
-  const steps = await Promise.allSettled([deps.abandon(upload.uploadId), deps.blobs.delete([upload.key])]);
+async function undo(upload: Upload, deps: UploadDeps, reason: unknown): Promise<void> {
+  const failed = reason instanceof Refusal && reason.code === "upload.storage_failed";
+  const steps = await Promise.allSettled([deps.abandon(upload.uploadId, failed), deps.blobs.delete([upload.key])]);
   const failure = steps.find((step) => step.status === "rejected");
   if (failure === undefined) log.info("upload.abandoned", named(upload));
   // The intent is durable: when it dies, the object deletes the key once more.
