@@ -1,6 +1,6 @@
 import type { RowIds } from "../../domain/row-id.ts";
 import type { MirroredTable } from "../shared/flush.ts";
-import { mirroredTable } from "../shared/mirrored.ts";
+import { mirroredTable, sizeOf } from "../shared/mirrored.ts";
 
 /** Who did what to what of this workspace, and why. `detail` is the JSON text of an object. */
 export interface AuditEntry {
@@ -55,7 +55,7 @@ export class AuditStore {
     return mirroredTable<AuditRow>(this.#sql, {
       ledger: "audit_log",
       table: "audit",
-      size: "(300 + length(detail) + coalesce(length(reason), 0))",
+      size: sizeOf("detail", "reason", "actor", "action", "subject"),
       toLedger: (row) => ({
         id: this.#ids().idOf(row.seq),
         workspace_id: this.#workspaceId(),

@@ -1,7 +1,7 @@
 import { type Delegation, isOpen } from "../../domain/delegation.ts";
 import { delegationRow, LIST_MAX } from "../../domain/delegation-view.ts";
 import type { MirroredTable } from "../shared/flush.ts";
-import { mirroredTable } from "../shared/mirrored.ts";
+import { mirroredTable, sizeOf } from "../shared/mirrored.ts";
 
 /** What a row of the feed tells of an attempt. */
 export type Slot = "sent" | "result" | "late" | "inbox_result" | "inbox_late" | "inbox_stuck";
@@ -166,7 +166,7 @@ export class DelegationStore {
     const table = mirroredTable<Row>(this.#sql, {
       ledger: "delegations",
       table: "delegations",
-      size: "(400 + length(state))",
+      size: sizeOf("state", "slots", "task", "delegation_id"),
       toLedger: ({ state, version }) => ledgerRow(JSON.parse(state) as Delegation, version),
     });
     return isOn ? table : { ...table, pending: () => [], read: () => [] };
