@@ -27,6 +27,7 @@ const ORIGINAL = {
   fullPoll: 320,
   heartbeat: 450,
   message: 380,
+  delegation: 96,
   refusedToken: 2_490,
   uploadMegabytes: 53,
 } as const;
@@ -66,6 +67,10 @@ async function* requestLines(wire: Wire): AsyncGenerator<Line> {
   yield await line("heartbeat", ORIGINAL.heartbeat, 200, (connection) => beat(beaters[connection] ?? reader));
   yield await line("message to a poll target", ORIGINAL.message, 200, (connection, index) =>
     message(target, `${connection}/${index}`),
+  );
+  const caller = await wire.createAgent("caller");
+  yield await line("delegation to a poll target", ORIGINAL.delegation, 202, (connection, index) =>
+    delegation(caller, target, `${connection}/${index}`),
   );
   yield await line("refused token", ORIGINAL.refusedToken, 401, () => get(activity, `mol_${"x".repeat(71)}`));
 }
@@ -166,6 +171,12 @@ function post(path: string, body: unknown, headers: Record<string, string> = {})
 function beat(agent: Agent): Buffer {
   const body = { workspace_id: agent.id, error_rate: 0, sample_error: "", active_tasks: 0, uptime_seconds: 60 };
   return post("/registry/heartbeat", body, bearer(agent));
+}
+
+function delegation(caller: Agent, target: Agent, task: string): Buffer {
+  const body = Buffer.from(JSON.stringify({ target_id: target.id, task }));
+  const headers = { ...bearer(caller), "Content-Type": "application/json" };
+  return encode({ method: "POST", path: `/workspaces/${caller.id}/delegate`, headers, body });
 }
 
 function message({ id }: Agent, text: string): Buffer {

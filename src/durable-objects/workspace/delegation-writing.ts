@@ -67,7 +67,8 @@ export class DelegationWriting {
     }
     const isNews = before.seq === null || statusOf(delegation) !== statusOf(before.delegation);
     const stored = this.#core.delegations.put({ ...before, delegation, slots, dueAt });
-    if (isNews) this.#log(stored);
+    // A queued one is about to be dispatched, which says the same.
+    if (isNews && statusOf(delegation) !== "queued") this.#log(stored);
     return stored;
   }
 

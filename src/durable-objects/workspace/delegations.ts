@@ -27,6 +27,9 @@ import { RIDE_ALONG_MS } from "./telling.ts";
 const DISPATCH_NET_MS = 2_000;
 const DISPATCH_AGAIN_MAX_MS = 5 * 60_000;
 const SLICE = 20;
+/** Dispatches that run at once before a caller has to wait for one of them, and how long it waits at most. */
+const DISPATCHES_MAX = 16;
+const ROOM_WAIT_MS = 1_000;
 
 /** Takes a task to the object of its callee; throws where that does not answer. */
 export type HandTaskOver = (calleeId: string, task: TaskHandOver) => Promise<PlainOutcome>;
@@ -56,7 +59,7 @@ export class Delegations implements Clock {
   readonly #writing: DelegationWriting;
   readonly #handOver: HandTaskOver;
   readonly #apply: (work: (now: number) => void) => Promise<void>;
-  readonly #dispatching = new Set<number>();
+  readonly #dispatching = new Map<number, Promise<void>>();
   /** Delegations whose dispatch the current turn decided on. */
   #fresh: number[] = [];
 
@@ -208,6 +211,19 @@ export class Delegations implements Clock {
     await Promise.all(fresh.map((seq) => this.#dispatch(seq)));
   }
 
+  /**
+   * Resolves when one more dispatch may begin. Callers are answered before their task is taken anywhere; without this
+   * a burst of them would outrun its own work without end.
+   */
+  async room(): Promise<void> {
+    if (this.#dispatching.size < DISPATCHES_MAX) return;
+    const patience = scheduler.wait(ROOM_WAIT_MS);
+    const until = Date.now() + ROOM_WAIT_MS;
+    while (this.#dispatching.size >= DISPATCHES_MAX && Date.now() < until) {
+      await Promise.race([patience, ...this.#dispatching.values()]);
+    }
+  }
+
   /** After a turn that was rolled back. */
   forget(): void {
     this.#fresh = [];
@@ -268,10 +284,14 @@ export class Delegations implements Clock {
   async #dispatch(seq: number): Promise<void> {
     const stored = this.#core.delegations.at(seq);
     if (!stored || this.#dispatching.has(seq) || !wantsDispatch(stored.delegation, Date.now())) return;
-    const { delegation, task } = stored;
+    const dispatching = this.#take(seq, stored).finally(() => this.#dispatching.delete(seq));
+    this.#dispatching.set(seq, dispatching);
+    await dispatching;
+  }
+
+  async #take(seq: number, { delegation, task }: StoredDelegation): Promise<void> {
     const { attemptId, dispatch } = delegation.current;
     const { workspaceId: id, path } = this.#core.profile.get();
-    this.#dispatching.add(seq);
     try {
       const message = receivedMessage(delegation);
       const outcome = await this.#handOver(delegation.calleeId, { caller: { id, path }, message, task });
@@ -290,8 +310,6 @@ export class Delegations implements Clock {
       this.#core.delegations.dueAt(seq, now + Math.min(age, DISPATCH_AGAIN_MAX_MS));
       const reason = error instanceof Error ? error.name : "unknown";
       log.warn("delegation.not_dispatched", { workspace_id: id, attempt_id: attemptId, dispatch, reason });
-    } finally {
-      this.#dispatching.delete(seq);
     }
   }
 

@@ -189,7 +189,7 @@ CREATE TABLE delegations (
 ) STRICT;
 CREATE UNIQUE INDEX delegations_id ON delegations (delegation_id);
 CREATE INDEX delegations_changed ON delegations (version) WHERE version <> seq;
-CREATE INDEX delegations_open ON delegations (seq) WHERE ended_at IS NULL;
+CREATE INDEX delegations_open ON delegations (due_at) WHERE ended_at IS NULL;
 CREATE INDEX delegations_retried ON delegations (seq) WHERE attempts > 1;
 CREATE INDEX delegations_key ON delegations (idempotency_key) WHERE idempotency_key IS NOT NULL;
 

@@ -321,8 +321,9 @@ export class Workspace extends DurableObject<Env> {
   }
 
   /** Takes on a task for another workspace; the answer of the contract. */
-  delegate(input: { access: Access; request: DelegateRequest }): Promise<Reply<DelegateAnswer>> {
+  async delegate(input: { access: Access; request: DelegateRequest }): Promise<Reply<DelegateAnswer>> {
     const delegationId = crypto.randomUUID();
+    await this.#delegations.room();
     return this.#withTexts((texts) =>
       this.#turns.take(input.access, ({ now }) => {
         this.#requireLive();
