@@ -1,0 +1,40 @@
+import { env, runInDurableObject } from "cloudflare:test";
+import { describe, expect, it } from "vitest";
+import { Schema } from "../../src/durable-objects/shared/schema.ts";
+import { WORKSPACE_SCHEMA } from "../../src/durable-objects/workspace/schema.ts";
+import { anAgent, call, poll, tell } from "../support/platform.ts";
+
+const SINCE_THE_FIRST_STEP = `
+DROP TABLE delegations;
+DROP TABLE received;
+DROP TABLE audit;
+ALTER TABLE calls DROP COLUMN attempt_id;
+ALTER TABLE queue DROP COLUMN attempt_id;
+DELETE FROM schema_steps WHERE id > 1;
+`;
+
+describe("the schema of a workspace", () => {
+  it("is brought up to date where an earlier version wrote, and no row is lost", async () => {
+    const agent = await anAgent();
+    const target = await anAgent();
+    await tell(agent, "written before");
+    await runInDurableObject(env.WORKSPACE.getByName(agent.id), (_instance, { storage }) => {
+      storage.transactionSync(() => storage.sql.exec(SINCE_THE_FIRST_STEP));
+      expect(new Schema(storage, WORKSPACE_SCHEMA).state).toBe("ready");
+      const steps = storage.sql.exec<{ id: number }>("SELECT id FROM schema_steps ORDER BY id").toArray();
+      expect(steps.map(({ id }) => id)).toEqual(WORKSPACE_SCHEMA.map(({ id }) => id));
+    });
+    expect((await poll(agent)).body).toHaveLength(1);
+    const json = { target_id: target.id, task: "after it" };
+    expect((await call(`/workspaces/${agent.id}/delegate`, { json, token: agent.token })).status).toBe(202);
+  });
+
+  it("is not touched where a later version wrote", async () => {
+    const agent = await anAgent();
+    await runInDurableObject(env.WORKSPACE.getByName(agent.id), (_instance, { storage }) => {
+      storage.sql.exec("INSERT INTO schema_steps (id) VALUES (99)");
+      expect(new Schema(storage, WORKSPACE_SCHEMA).state).toBe("ahead");
+      storage.sql.exec("DELETE FROM schema_steps WHERE id = 99");
+    });
+  });
+});
