@@ -12,7 +12,7 @@ import { RoughNetwork } from "./support/rough-network.ts";
 import { until } from "./support/until.ts";
 
 const SCHEDULES = 500;
-const STEPS_MAX = 11;
+const STEPS_MAX = 10;
 const DAY_MS = 24 * 60 * 60_000;
 
 /** What the schedules must come across, or they prove nothing. */
@@ -88,7 +88,7 @@ it("real objects on a rough network: one end per attempt, every text told once, 
     });
     return sameRows(rows, wanted);
   });
-}, 120_000);
+}, 240_000);
 
 function inLedger({ target_id: _target, ends: _ends, ...row }: LedgerExpectation): Record<string, unknown> {
   return row;

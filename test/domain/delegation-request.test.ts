@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { readDelegate, readHeartbeat, readRecord, readUpdate } from "../../src/domain/delegation-request.ts";
+import {
+  readCancel,
+  readDelegate,
+  readHeartbeat,
+  readRecord,
+  readUpdate,
+} from "../../src/domain/delegation-request.ts";
 import { DELEGATION_VARIABLES, readDelegationSettings } from "../../src/domain/delegation-settings.ts";
 import { REFUSALS, Refusal } from "../../src/domain/refusal.ts";
 import { CALLEE, CALLER, ID } from "./delegation-samples.ts";
@@ -20,6 +26,17 @@ const INVALID_REQUEST = [400, "invalid delegation request"] as const;
 const INVALID_TARGET = [400, "target_id must be a valid UUID"] as const;
 const INVALID_BODY = [400, "invalid request body"] as const;
 const TOO_LONG = [400, "ids must be at most 128 characters"] as const;
+
+describe("the body of cancel", () => {
+  it("may give a reason, which is cut between characters", () => {
+    expect(readCancel({ reason: "enough" })).toEqual({ reason: "enough" });
+    expect(readCancel({ reason: "🦊".repeat(2_000) }).reason).toBe("🦊".repeat(1_000));
+    for (const none of [undefined, null, {}, { reason: "" }, { reason: null }]) {
+      expect(readCancel(none)).toEqual({ reason: null });
+    }
+    expect(refusalOf(() => readCancel({ reason: 7 }))).toEqual(INVALID_BODY);
+  });
+});
 
 describe("the body of delegate", () => {
   it("needs a target and a task", () => {

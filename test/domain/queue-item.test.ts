@@ -15,6 +15,7 @@ import {
   type QueueItem,
   queueItemJson,
   settle,
+  withdraw,
 } from "../../src/domain/queue-item.ts";
 
 const NOW = 1_777_593_600_000_000;
@@ -101,6 +102,13 @@ describe("a queued request", () => {
     const sent = dispatch(item, NOW);
     expect(dropStale(sent, 0, NOW + 1)).toBe(sent);
   });
+
+  it("is taken back by its sender as long as it was not sent", () => {
+    const item = anItem();
+    expect(withdraw(item, NOW + 1)).toMatchObject({ status: "dropped", lastError: "withdrawn by its sender" });
+    const sent = dispatch(item, NOW);
+    expect(withdraw(sent, NOW + 1)).toBe(sent);
+  });
 });
 
 it("a final status is final, whatever happens next", () => {
@@ -111,6 +119,7 @@ it("a final status is final, whatever happens next", () => {
     (item) => settle(item, answered(200), NOW),
     (item) => expire(item, NOW * 2),
     (item) => dropStale(item, 0, NOW * 2),
+    (item) => withdraw(item, NOW * 2),
   );
   fc.assert(
     fc.property(fc.constantFrom(...QUEUE_STATUSES), fc.array(aStep), (status, steps) => {

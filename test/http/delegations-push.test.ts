@@ -3,6 +3,7 @@ import { aPushAgent, type PushAgent } from "../support/agent-server.ts";
 import {
   act,
   aDelegation,
+  answer,
   complete,
   entryOf,
   entryWhen,
@@ -179,6 +180,20 @@ describe("a task for a push target", () => {
     await entryWhen(caller, id, "completed");
     const [text] = await textsOf(caller);
     expect(text?.length).toBeGreaterThan(1_900_000);
+  });
+});
+
+describe("a caller that is pushed to", () => {
+  it("is not called with the answer: the message is its result row, and its list says completed", async () => {
+    const caller = await aPushAgent("echo");
+    const callee = await anAgent();
+    const id = await aDelegation(caller, callee);
+    await entryWhen(callee, id, "dispatched");
+    expect(await answer(callee, caller, id, "done")).toMatchObject({ status: 200, body: { status: "queued" } });
+    expect(await entryOf(caller, id)).toMatchObject({ status: "completed", response_preview: "done" });
+    expect(await textsOf(caller)).toEqual(["done"]);
+    await answer(callee, caller, "another", "an ordinary message");
+    expect(await caller.player.received()).toHaveLength(1);
   });
 });
 

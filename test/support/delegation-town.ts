@@ -170,9 +170,9 @@ export class DelegationTown {
   }
 
   async #round(): Promise<void> {
-    await this.#caller.wake();
-    for (const id of this.#callees()) await of(id).wake();
-    await this.makeCalls();
+    const callees = this.#callees();
+    await Promise.all([this.#caller.wake(), ...callees.map((id) => of(id).wake())]);
+    if (callees.includes(this.#pushed)) await this.makeCalls();
     await this.#network.quiet();
   }
 

@@ -5,7 +5,7 @@ export type Fate = "arrives" | "is lost" | "loses its answer" | "arrives twice";
 
 const ROUGH_METHODS: ReadonlySet<string | symbol> = new Set(["takeTask", "endTask", "hear", "start", "reportCall"]);
 /** Looks at an idle network before it counts as quiet: what a call sets off begins a moment after its answer. */
-const QUIET_LOOKS = 4;
+const QUIET_LOOKS = 3;
 
 /** The network between objects that delegate: each call meets the next fate that was dealt, and arrives without one. */
 export class RoughNetwork {

@@ -35,13 +35,18 @@ export class Messages {
     this.#core = core;
   }
 
+  /** Whether this sender may know of this workspace. */
+  reaches(sender: Sender): boolean {
+    const { path, removedAt } = this.#core.profile.get();
+    return removedAt === null && (sender.kind === "canvas" || canCommunicate(sender.path, path));
+  }
+
   /** May this sender know of this workspace: hierarchy first, so that nobody learns what exists. */
   reach(sender: Sender): void {
-    const { path, removedAt, workspaceId } = this.#core.profile.get();
-    if (sender.kind === "workspace" && (removedAt !== null || !canCommunicate(sender.path, path))) {
-      throw new Refusal("a2a.access_denied");
-    }
-    if (removedAt !== null) throw new Refusal("workspace.removed", { details: { id: workspaceId } });
+    if (this.reaches(sender)) return;
+    const { workspaceId } = this.#core.profile.get();
+    if (sender.kind === "workspace") throw new Refusal("a2a.access_denied");
+    throw new Refusal("workspace.removed", { details: { id: workspaceId } });
   }
 
   /** May this sender send it something: that, and the budget. */

@@ -67,8 +67,9 @@ export class ReceivedStore {
     return this.#read(`SELECT * FROM received WHERE ${OPEN}`);
   }
 
+  /** The newest ones by their last change, but for ends whose task never came. */
   newest(): Received[] {
-    return this.#read("SELECT * FROM received ORDER BY updated_at DESC LIMIT ?", LIST_MAX).map(
+    return this.#read("SELECT * FROM received WHERE task_preview <> '' ORDER BY updated_at DESC LIMIT ?", LIST_MAX).map(
       ({ received }) => received,
     );
   }

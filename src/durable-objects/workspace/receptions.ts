@@ -49,6 +49,15 @@ export class Receptions {
     return activitySeq === null ? { kind: "call_started" } : { kind: "poll_delivered" };
   }
 
+  /**
+   * The end of a task from the object of whoever gave it. One that overtook its task is kept, but only from a caller
+   * that may give this workspace any: nobody else leaves a trace here.
+   */
+  hearEnd({ caller, message }: TaskEnd, now: number): void {
+    const isKnown = this.#core.received.find(message.attemptId, caller.id) !== null;
+    if (isKnown || this.#messages.reaches(senderOf(caller))) this.end(caller.id, message, now);
+  }
+
   /** Takes an attempt's end in; a task that the agent has not seen yet is taken back. */
   end(callerId: string, message: TaskEnd["message"], now: number): void {
     const known = this.#core.received.find(message.attemptId, callerId);

@@ -433,7 +433,7 @@ export class Workspace extends DurableObject<Env> {
     return this.#turns.take(
       null,
       ({ now }) => {
-        this.#receptions.end(input.caller.id, input.message, now);
+        this.#receptions.hearEnd(input, now);
         return true as const;
       },
       { absent: () => null },
