@@ -5,6 +5,7 @@ import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from "miniflare";
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from "wrangler";
 import { parseConfig, pushUrlPolicy } from "../../src/config.ts";
 import { tickCrons } from "./cron.ts";
+import { LogRelay } from "./log-relay.ts";
 import { OUTBOUND_WORKER, outboundWorker } from "./outbound.ts";
 import { endProcess, runningProcesses } from "./processes.ts";
 import { WRANGLER_CONFIG } from "./project.ts";
@@ -86,17 +87,20 @@ function miniflareOptions({ dataDir, bundle, port, variables, onCrash }: Runtime
     telemetry: { enabled: false },
     log: new Log(LogLevel.ERROR),
     resourcePersistencePath: join(dataDir, "state"),
-    handleStructuredLogs: relayLog,
+    handleStructuredLogs: relayLogs(),
     unsafeHandleRuntimeRestart: () => onCrash("the Worker runtime ended"),
     workers: [worker, outboundWorker(variables, allowPrivate), ...externalWorkers],
   });
 }
 
-function relayLog({ level, message }: { level: string; message: string }): void {
-  // The stack of workerd at an address that may not be called; the call's own event tells of it.
-  if (/^e = kj\/.*blocked by restrictPeers\(\)/.test(message)) return;
-  if (level === "error") console.error(message);
-  else console.log(message);
+function relayLogs(): (log: { level: string; message: string }) => void {
+  const output = new LogRelay(process.stdout);
+  const errors = new LogRelay(process.stderr);
+  return ({ level, message }) => {
+    // The stack of workerd at an address that may not be called; the call's own event tells of it.
+    if (/^e = kj\/.*blocked by restrictPeers\(\)/.test(message)) return;
+    (level === "error" ? errors : output).write(message);
+  };
 }
 
 function workerdMark(dataDir: string): string {
