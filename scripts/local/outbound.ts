@@ -1,3 +1,4 @@
+import { getCACertificates } from "node:tls";
 import type { Variables } from "./variables.ts";
 
 export const OUTBOUND_WORKER = "outbound";
@@ -10,8 +11,8 @@ const SCRIPT = `export default {
     try {
       return await service.fetch(request);
     } catch (error) {
-      // That is all that workerd tells of a refused address.
-      if (error.message.startsWith("internal error")) throw new Error("its address may not be called from here");
+      // That is all that workerd tells of either.
+      if (error.message.startsWith("internal error")) throw new Error("address not allowed, or certificate not trusted");
       throw error;
     }
   },
@@ -25,13 +26,15 @@ const SCRIPT = `export default {
 export function outboundWorker({ NEON_FETCH_ENDPOINT }: Variables, allowPrivate: boolean) {
   const database = NEON_FETCH_ENDPOINT ? new URL(NEON_FETCH_ENDPOINT) : null;
   const allowed = allowPrivate ? { allow: ["public", "private"], deny: LINK_LOCAL } : { allow: ["public"] };
+  // The certificates that Node trusts too, those of NODE_EXTRA_CA_CERTS among them.
+  const tlsOptions = { trustBrowserCas: true, trustedCertificates: getCACertificates() };
   return {
     name: OUTBOUND_WORKER,
     compatibilityDate: "2026-08-15",
     modules: [{ type: "ESModule" as const, path: "outbound.js", contents: SCRIPT }],
     bindings: { DATABASE_ORIGIN: database?.origin ?? "" },
     serviceBindings: {
-      NETWORK: { network: { ...allowed, tlsOptions: { trustBrowserCas: true } } },
+      NETWORK: { network: { ...allowed, tlsOptions } },
       ...(database && { DATABASE: { external: { address: database.host, http: {} } } }),
     },
   };

@@ -15,7 +15,7 @@ const CALLER = `export default {
   },
 };`;
 
-const REFUSED = { status: 599, body: "its address may not be called from here" };
+const REFUSED = { status: 599, body: "address not allowed, or certificate not trusted" };
 
 async function anEchoOnLoopback(): Promise<number> {
   const server = createServer((request, response) => {
