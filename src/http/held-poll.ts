@@ -22,7 +22,7 @@ let held = 0;
  * nothing happens, nobody pays for anybody.
  */
 export async function holdPoll(c: AppContext, id: string, access: Access, query: ActivityQuery): Promise<Response> {
-  if (held >= HELD_POLLS_MAX) return json([], 200, { "Retry-After": "5" });
+  if (held >= HELD_POLLS_MAX) return tooMany();
   held += 1;
   try {
     const { socket, page } = await listen(c, id, { access, query, stream: false });
@@ -34,9 +34,17 @@ export async function holdPoll(c: AppContext, id: string, access: Access, query:
     if (frame === "lost" || frame === "over") return json([]);
     if ("page" in frame) return await activityAnswer(c, frame.page, query);
     return await activityAnswer(c, await ask(c, workspaceOf(c, id).listActivity({ access, query })), query);
+  } catch (error) {
+    if (error instanceof Refusal && error.code === "overloaded") return tooMany();
+    throw error;
   } finally {
     held -= 1;
   }
+}
+
+/** Nothing yet, and come back: for a client that polls this is no error. */
+function tooMany(): Response {
+  return json([], 200, { "Retry-After": "5" });
 }
 
 /** Hands the client's socket through to the object. */
