@@ -51,7 +51,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     await endOrphans(dataDir);
     const port = await claimPort(options.port);
     const building = buildWorker(join(dataDir, "run", "worker"));
-    const opening = openDatabase(dataDir, options.environment.DATABASE_URL, onCrash).then(started<Database>);
+    const opening = openDatabase(dataDir, options.environment.DATABASE_URL, console.error).then(started<Database>);
     // Both are awaited even when one fails: nothing may start after we gave up.
     await Promise.allSettled([building, opening]);
     const [bundle, database] = await Promise.all([building, opening]);

@@ -6,6 +6,8 @@ export const DEFAULT_LIMIT_ROWS = 100;
 export const MAX_LIMIT_ROWS = 500;
 export const MAX_SINCE_SECONDS = 2_592_000;
 export const MAX_WAIT_SECONDS = 25;
+/** No type and no id is longer. What is cut off here matches as little as the whole, and a held poll can keep it. */
+const MAX_TEXT_CHARACTERS = 128;
 
 /** What a reader of the feed asks for; null means that the filter was not given. All filters hold together. */
 export interface ActivityQuery {
@@ -36,6 +38,7 @@ export interface ActivityQuery {
  */
 export function parseActivityQuery(params: URLSearchParams, prefer: string | null = null): ActivityQuery {
   const value = (name: string) => params.get(name) || null;
+  const text = (name: string) => value(name)?.slice(0, MAX_TEXT_CHARACTERS) ?? null;
   const peerId = valid(value("peer_id"), canonicalWorkspaceId, "activity.invalid_peer_id");
   const beforeMicros = valid(value("before_ts"), timestampToMicros, "activity.invalid_before_ts");
   const sinceSeconds = valid(value("since_secs"), positiveInteger, "activity.invalid_since_secs");
@@ -43,9 +46,9 @@ export function parseActivityQuery(params: URLSearchParams, prefer: string | nul
   const wait = valid(value("wait"), naturalNumber, "activity.invalid_wait");
   const from = valid(value("from"), oneOf("ack"), "activity.invalid_from");
   const direction = valid(value("direction"), oneOf("in"), "activity.invalid_direction");
-  const sinceId = value("since_id");
+  const sinceId = text("since_id");
   return {
-    type: value("type"),
+    type: text("type"),
     source,
     limit: Math.min(positiveInteger(value("limit") ?? "") ?? DEFAULT_LIMIT_ROWS, MAX_LIMIT_ROWS),
     sinceSeconds: sinceSeconds === null ? null : Math.min(sinceSeconds, MAX_SINCE_SECONDS),
@@ -54,7 +57,7 @@ export function parseActivityQuery(params: URLSearchParams, prefer: string | nul
     beforeMicros,
     includePeerInfo: (value("include") ?? "").split(",").some((word) => word.trim() === "peer_info"),
     waitSeconds: Math.min(wait ?? preferredWaitSeconds(prefer), MAX_WAIT_SECONDS),
-    ackId: value("ack"),
+    ackId: text("ack"),
     fromAck: from !== null && sinceId === null,
     inboundOnly: direction !== null,
   };

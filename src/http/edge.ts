@@ -37,7 +37,9 @@ export const edge = createMiddleware<AppEnv>(async (c, next) => {
   if (c.res.status >= 400) await drainBody(c.req.raw);
   const { headers } = c.res;
   for (const [name, value] of SECURITY_HEADERS) headers.set(name, value);
-  headers.set("Content-Security-Policy", API_PREFIX.test(c.req.path) ? CSP_API : CSP_PAGE);
+  // What comes from an agent has a stricter policy already.
+  if (!headers.has("Content-Security-Policy"))
+    headers.set("Content-Security-Policy", API_PREFIX.test(c.req.path) ? CSP_API : CSP_PAGE);
   headers.set("X-Request-Id", c.var.requestId);
   rateHeaders(c, headers);
 });

@@ -3,6 +3,7 @@ import { INTENT_RENEWAL_MS, type UploadLimits } from "../domain/upload.ts";
 import { log } from "../log.ts";
 import type { BlobStore, BlobWriter } from "../storage/blob-store.ts";
 import { uploadKey } from "../storage/keys.ts";
+import { readWithin } from "./body-reader.ts";
 import { boundaryOf, type FilePart, type MultipartContents, MultipartParser } from "./multipart.ts";
 
 /** With the parser's 16 KiB of headers and what describes 64 files, an upload holds less than 64 KiB. */
@@ -27,6 +28,8 @@ export interface UploadDeps {
   abandon(uploadId: string, failed: boolean): Promise<unknown>;
   readonly blobs: BlobStore;
   readonly limits: UploadLimits;
+  /** How long the body may bring no byte. */
+  readonly idleMs: number;
   /** Milliseconds since the epoch. */
   now(): number;
 }
@@ -138,7 +141,7 @@ async function askAgain<T>(attempt: () => Promise<T>, lost: unknown, upload: Upl
 async function pump(upload: Upload, parser: MultipartParser, writer: BlobWriter, deps: UploadDeps): Promise<number> {
   let size = 0;
   let renewedAt = deps.now();
-  for await (const chunk of chunksOf(upload.body)) {
+  for await (const chunk of chunksOf(upload.body, deps.idleMs)) {
     size += chunk.length;
     checkSize(size, upload, deps.limits);
     parser.push(chunk);
@@ -154,12 +157,12 @@ async function pump(upload: Upload, parser: MultipartParser, writer: BlobWriter,
  * The body in chunks that share one buffer: each is valid until the next is asked for. What is left of a body that is
  * refused stays to be read.
  */
-async function* chunksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* chunksOf(body: ReadableStream<Uint8Array>, idleMs: number): AsyncGenerator<Uint8Array> {
   const reader = body.getReader({ mode: "byob" });
   let buffer = new ArrayBuffer(READ_BYTES);
   try {
     for (;;) {
-      const { done, value } = await reader.read(new Uint8Array(buffer));
+      const { done, value } = await readWithin(reader, idleMs, () => reader.read(new Uint8Array(buffer)));
       if (done) return;
       yield value;
       buffer = value.buffer;

@@ -2,6 +2,7 @@ import { UNKNOWN_MIME_TYPE } from "../domain/mime-type.ts";
 import { REFUSALS, Refusal } from "../domain/refusal.ts";
 import { log } from "../log.ts";
 import type { BlobStore } from "../storage/blob-store.ts";
+import { attachment } from "./header-value.ts";
 
 /** A file as it lies in its upload's body: `length` bytes from `offset` of the blob under `key`. */
 export interface StoredFile {
@@ -48,7 +49,7 @@ export async function serveUpload(request: Request, file: StoredFile, blobs: Blo
 function describe({ mimeType, length, name }: StoredFile, headers: Headers): void {
   headers.set("Content-Type", mimeType === "" ? UNKNOWN_MIME_TYPE : mimeType);
   headers.set("Content-Length", String(length));
-  headers.set("Content-Disposition", `attachment; filename="${name}"; filename*=UTF-8''${encodeURIComponent(name)}`);
+  headers.set("Content-Disposition", attachment(name));
 }
 
 async function read(file: StoredFile, { offset, length }: Span, blobs: BlobStore): Promise<ReadableStream | null> {

@@ -84,6 +84,12 @@ describe("a query of the feed", () => {
     expect(() => parse(query)).toThrow(text);
   });
 
+  it("keeps of a type or an id no more than any can have", () => {
+    const long = "é".repeat(17_000);
+    const { type, sinceId, ackId } = parse(`type=${long}&since_id=${long}&ack=${long}`);
+    for (const text of [type, sinceId, ackId]) expect(text).toBe("é".repeat(128));
+  });
+
   it("is held for at most 25 seconds, as the query says or else the Prefer header", () => {
     expect(parse("wait=60").waitSeconds).toBe(25);
     expect(parse("wait=3", "wait=9").waitSeconds).toBe(3);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { aMessage, anAgent, call, poll } from "../support/platform.ts";
+import { aMessage, anAgent, call, poll, send, tell } from "../support/platform.ts";
 
 const MIB = 1024 * 1024;
 const UNKNOWN_ID = "6f0b1a52-3a55-4c58-9d7c-0d3f5a3b2c11";
@@ -282,6 +282,27 @@ describe("values that no storage can hold", () => {
   });
 });
 
+describe("a query that is too long to be of any use", () => {
+  it("is answered like any that matches nothing, held or not, and opens a socket that stays silent", async () => {
+    const agent = await anAgent();
+    await tell(agent, "hello");
+    const long = "x".repeat(17_000);
+    const read = (query: string) => call(`/workspaces/${agent.id}/activity?${query}`, { token: agent.token });
+    for (const wait of ["0", "1"]) {
+      expect(await read(`type=${long}&wait=${wait}`), wait).toMatchObject({ status: 200, text: "[]" });
+      expect((await read(`since_id=${long}&wait=${wait}`)).status).toBe(410);
+      expect((await read(`ack=${long}&wait=${wait}`)).body).toHaveLength(1);
+      expect((await read(`peer_id=${long}&wait=${wait}`)).body.error).toBe("peer_id must be a UUID");
+    }
+    const headers = { Upgrade: "websocket" };
+    const path = `/workspaces/${agent.id}/inbox/socket?type=${long}&ack=${long}`;
+    const { status, webSocket } = await send(path, { token: agent.token, headers });
+    expect(status).toBe(101);
+    webSocket?.accept();
+    webSocket?.close();
+  });
+});
+
 describe("a missing field", () => {
   it("is 400 with the route's text", async () => {
     const { id, token } = await anAgent();
@@ -295,6 +316,7 @@ describe("a missing field", () => {
       ["/registry/update-card", { workspace_id: id }, "invalid request body"],
       ["/registry/check-access", { caller_id: id }, "invalid request body"],
       [`/workspaces/${id}/activity`, {}, "invalid request body"],
+      [`/workspaces/${id}/activity`, { activity_type: "" }, "invalid request body"],
       [`/workspaces/${id}/activity`, { activity_type: "error", duration_ms: 1.5 }, "invalid request body"],
       [`/workspaces/${id}/activity/ack`, {}, "acked_seq is required"],
       [`/workspaces/${id}/activity/ack`, { acked_seq: -1 }, "acked_seq must be >= 0"],

@@ -411,7 +411,7 @@ describe("an agent's report", () => {
     const [agent, peer] = await Promise.all([anAgent(), anAgent()]);
     const types = ["a2a_send", "a2a_receive", "task_update", "agent_log", "skill_promotion", "memory_write", "error"];
     for (const activity_type of types) expect((await report(agent, { activity_type })).status).toBe(200);
-    for (const activity_type of ["delegation", "A2A_SEND", ""]) {
+    for (const activity_type of ["delegation", "A2A_SEND", " "]) {
       expect(await report(agent, { activity_type })).toMatchObject({
         status: 400,
         body: { error: `invalid activity_type, must be one of: ${types.join(", ")}` },

@@ -1,4 +1,5 @@
-import { describe, expect, inject, it } from "vitest";
+import { describe, expect, inject, it, onTestFinished, vi } from "vitest";
+import { LOOK_FRESH_MS } from "../../src/http/shared-look.ts";
 import { aDeployment } from "../support/client-deployment.ts";
 import { away, back, FILE_LANE, statements } from "../support/ledger.ts";
 import { anAgent, call } from "../support/platform.ts";
@@ -29,6 +30,12 @@ describe("the upload limits", () => {
   });
 });
 
+/** Lets what was seen grow old. */
+function passTime(): void {
+  vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + LOOK_FRESH_MS });
+  onTestFinished(() => void vi.useRealTimers());
+}
+
 describe("readiness", () => {
   it("names every dependency and counts what waits", async () => {
     await anAgent();
@@ -46,6 +53,7 @@ describe("readiness", () => {
 
   it("is degraded, not down, while Postgres is away", async () => {
     await away(FILE_LANE);
+    passTime();
     try {
       const { status, body } = await call("/readyz");
       expect(status).toBe(200);
@@ -56,6 +64,7 @@ describe("readiness", () => {
     } finally {
       await back(FILE_LANE);
     }
+    passTime();
     expect((await call("/readyz")).body.status).toBe("ready");
   });
 
@@ -89,13 +98,48 @@ describe("readiness", () => {
   });
 });
 
+describe("what anybody may ask of the dependencies", () => {
+  it("is looked at once for all who ask within a few seconds", async () => {
+    const [crowd, before] = [aDeployment(), await statements()];
+    const answers = Array.from({ length: 20 }, () => [crowd.call("/readyz"), crowd.call("/metrics")]).flat();
+    for (const { status } of await Promise.all(answers)) expect(status).toBe(200);
+    expect(await statements()).toBe(before + 2);
+    passTime();
+    await crowd.call("/metrics");
+    expect(await statements()).toBe(before + 3);
+  });
+
+  it("is answered by all within the limit of one look while Postgres hangs, and asks it once", async () => {
+    const [crowd, before] = [aDeployment(), await statements()];
+    await away(FILE_LANE, "hang");
+    onTestFinished(() => back(FILE_LANE));
+    const ready = Array.from({ length: 5 }, () => crowd.call("/readyz"));
+    const metrics = Array.from({ length: 5 }, () => crowd.call("/metrics"));
+    for (const answer of await Promise.all(ready)) expect(answer).toMatchObject({ body: { status: "degraded" } });
+    for (const answer of await Promise.all(metrics)) {
+      expect(answer).toMatchObject({ status: 503, body: { code: "platform_unavailable" } });
+    }
+    expect(await statements()).toBe(before + 2);
+  });
+});
+
 describe("the local cron route", () => {
   it("fires a cron at will, and is unknown in a deployment", async () => {
     expect((await call("/cdn-cgi/handler/scheduled?cron=*+*+*+*+*")).body).toEqual({
       outcome: "ok",
       cron: "* * * * *",
     });
+    for (const query of ["", "?cron=", "?cron=17+3+*+*+*"]) {
+      expect((await call(`/cdn-cgi/handler/scheduled${query}`)).status, query).toBe(200);
+    }
     const deployed = await aDeployment({ LOCAL_PLATFORM: "" }).call("/cdn-cgi/handler/scheduled");
     expect(deployed).toMatchObject({ status: 404, body: { error: "404 page not found" } });
+  });
+
+  it("refuses an expression that nothing runs at, and names those that something does", async () => {
+    expect(await call("/cdn-cgi/handler/scheduled?cron=zzz")).toMatchObject({
+      status: 400,
+      body: { error: "unknown cron expression", allowed: ["* * * * *", "17 3 * * *"] },
+    });
   });
 });

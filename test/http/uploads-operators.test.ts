@@ -29,7 +29,8 @@ function listOf(agent: Agent, query = "") {
 
 /** The samples of `/metrics` about uploads, by name and label. */
 async function metrics(): Promise<Record<string, number>> {
-  const { text } = await call("/metrics");
+  // A deployment of its own each time: what one has seen it shows for a while.
+  const { text } = await aDeployment().call("/metrics");
   const samples = text.matchAll(/^(molecule_pending_uploads_\S+) (\S+)$/gm);
   return Object.fromEntries([...samples].map(([, name = "", value]) => [name, Number(value)]));
 }
@@ -82,9 +83,15 @@ describe("the operator's list of files", () => {
       ["&limit=0", "admin.invalid_limit"],
       ["&limit=1001", "admin.invalid_limit"],
       ["&limit=ten", "admin.invalid_limit"],
-      ["&cursor=x", "workspace.invalid_id"],
+      ["&cursor=x", "upload.invalid_file_id"],
     ])
       expect(await listOf(agent, query)).toMatchObject({ status: 400, body: { code } });
+    expect((await call("/admin/pending-uploads?workspace_id=x")).body.code).toBe("workspace.invalid_id");
+  });
+
+  it("takes an empty filter for none", async () => {
+    const agent = await aMixedAgent();
+    expect(await listOf(agent, "&state=&cursor=&limit=")).toMatchObject({ status: 200, body: { count: 3 } });
   });
 
   it("and its stats are for operators only", async () => {

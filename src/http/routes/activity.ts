@@ -20,7 +20,7 @@ import { holdPoll, openInboxSocket } from "../held-poll.ts";
 const REPORT_WORD_CHARS_MAX = 1_024;
 
 const REPORT = z.object({
-  activity_type: z.string(),
+  activity_type: z.string().min(1),
   source_id: z.string().nullish(),
   target_id: z.string().max(128).nullish(),
   method: z.string().max(REPORT_WORD_CHARS_MAX).nullish(),

@@ -1,6 +1,6 @@
 import { Hono } from "hono";
 import { microsToTimestamp } from "../../domain/activity.ts";
-import { Refusal } from "../../domain/refusal.ts";
+import { Refusal, type RefusalCode } from "../../domain/refusal.ts";
 import { UPLOAD_FILE_STATES } from "../../domain/upload.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { openDatabase } from "../../ledgers/database.ts";
@@ -19,8 +19,8 @@ export const adminUploadRoutes = new Hono<AppEnv>()
     const limit = limitOf(c.req.query("limit"));
     const uploads = await listUploads(openDatabase(c.env), {
       state: stateOf(c),
-      workspaceId: uuidOf(c.req.query("workspace_id")),
-      after: uuidOf(c.req.query("cursor")),
+      workspaceId: uuidOf(c.req.query("workspace_id"), "workspace.invalid_id"),
+      after: uuidOf(c.req.query("cursor"), "upload.invalid_file_id"),
       limit,
     });
     const now = Date.now();
@@ -60,7 +60,7 @@ function shown(upload: UploadView, now: number) {
 
 function stateOf(c: AppContext): string | null {
   const state = c.req.query("state");
-  if (state === undefined) return null;
+  if (state === undefined || state === "") return null;
   if (UPLOAD_FILE_STATES.some((known) => known === state)) return state;
   throw new Refusal("admin.unknown_filter", { details: { allowed: [...UPLOAD_FILE_STATES], requested_status: state } });
 }
@@ -72,9 +72,9 @@ function limitOf(text: string | undefined): number {
   throw new Refusal("admin.invalid_limit", { details: { requested: text } });
 }
 
-function uuidOf(text: string | undefined): string | null {
+function uuidOf(text: string | undefined, code: RefusalCode): string | null {
   if (text === undefined || text === "") return null;
   const id = canonicalWorkspaceId(text);
-  if (id === null) throw new Refusal("workspace.invalid_id");
+  if (id === null) throw new Refusal(code);
   return id;
 }

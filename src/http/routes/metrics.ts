@@ -1,25 +1,59 @@
 import { Hono } from "hono";
 import { statusCounts } from "../../domain/delegation-view.ts";
+import { Refusal } from "../../domain/refusal.ts";
+import type { Gauges } from "../../durable-objects/directory/directory.ts";
 import { openDatabase } from "../../ledgers/database.ts";
-import { delegationStats, delegationTransitions, type Percentiles } from "../../ledgers/delegation-ledger.ts";
-import { uploadStats } from "../../ledgers/upload-ledger.ts";
+import {
+  type DelegationStats,
+  delegationStats,
+  delegationTransitions,
+  type Percentiles,
+} from "../../ledgers/delegation-ledger.ts";
+import { type UploadStats, uploadStats } from "../../ledgers/upload-ledger.ts";
+import { log } from "../../log.ts";
 import { settled } from "../ask.ts";
-import { type AppEnv, directoryOf } from "../context.ts";
+import { type AppContext, type AppEnv, directoryOf } from "../context.ts";
+import { bounded, LOOK_TIMEOUT_MS, sharedLooks } from "../shared-look.ts";
 
 type Sample = readonly [labels: string, value: number];
 
 /** Prometheus text from the ledger and durable gauges, never from an isolate's memory; 503 without the ledger. */
 export const metricsRoutes = new Hono<AppEnv>().get("/metrics", async (c) => {
-  const database = openDatabase(c.env);
-  const [stats, delegations, transitions, gauges] = await Promise.all([
-    uploadStats(database),
-    delegationStats(database),
-    delegationTransitions(database),
-    settled(directoryOf(c).gauges()),
-  ]);
+  const text = await metrics(c.var.config).at(() => lookAround(c));
+  if (text === null) throw new Refusal("platform_unavailable", { retryAfter: 5 });
+  return new Response(text, { headers: { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" } });
+});
+
+const metrics = sharedLooks<string | null>();
+
+/** Null when something that is asked does not answer. */
+async function lookAround(c: AppContext): Promise<string | null> {
+  try {
+    const database = openDatabase(c.env, LOOK_TIMEOUT_MS);
+    const [stats, delegations, transitions, gauges] = await bounded(
+      Promise.all([
+        uploadStats(database),
+        delegationStats(database),
+        delegationTransitions(database),
+        settled(directoryOf(c).gauges()),
+      ]),
+    );
+    return textOf(stats, delegations, transitions, gauges);
+  } catch (error) {
+    log.warn("metrics.not_read", { reason: error instanceof Error ? error.name : "unknown" });
+    return null;
+  }
+}
+
+function textOf(
+  stats: UploadStats,
+  delegations: DelegationStats,
+  transitions: Record<string, number>,
+  gauges: Gauges,
+): string {
   const { counters } = gauges;
   const failingFor = gauges.unflushedSince === null ? 0 : Math.max(0, (Date.now() - gauges.unflushedSince) / 1000);
-  const text = [
+  return [
     counter("molecule_pending_uploads_staged_total", "Files staged for polling agents.", [["", stats.staged]]),
     counter("molecule_pending_uploads_fetched_total", "Files fetched by their agents.", [["", stats.fetched]]),
     counter("molecule_pending_uploads_acked_total", "Files acknowledged by their agents.", [["", stats.acked]]),
@@ -61,8 +95,7 @@ export const metricsRoutes = new Hono<AppEnv>().get("/metrics", async (c) => {
       gauges.flushLag,
     ),
   ].join("");
-  return new Response(text, { headers: { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" } });
-});
+}
 
 function counter(name: string, help: string, samples: readonly Sample[]): string {
   return metric("counter", name, help, samples);

@@ -4,9 +4,7 @@ import { blobStoreOf } from "../../storage/blob-store.ts";
 import { json } from "../answers.ts";
 import { settled } from "../ask.ts";
 import { type AppContext, type AppEnv, directoryOf } from "../context.ts";
-
-/** Longer than this, and a dependency counts as away. */
-const PROBE_TIMEOUT_MS = 3_000;
+import { bounded, LOOK_TIMEOUT_MS, sharedLooks } from "../shared-look.ts";
 
 interface Finding {
   readonly ok: boolean;
@@ -26,18 +24,23 @@ export const probeRoutes = new Hono<AppEnv>()
     });
   })
   .get("/readyz", async (c) => {
-    const [directory, database, blobs] = await Promise.all([probeDirectory(c), probeDatabase(c), probeBlobs(c)]);
-    const ready = directory.ok && blobs.ok;
-    return json(
-      {
-        status: ready ? (database.ok ? "ready" : "degraded") : "unavailable",
-        dependencies: { directory: withoutGauges(directory), database, blobs },
-        findings: c.var.config.findings,
-        ...("gauges" in directory ? directory.gauges : {}),
-      },
-      ready ? 200 : 503,
-    );
+    const { body, ready } = await readiness(c.var.config).at(() => lookAround(c));
+    return json(body, ready ? 200 : 503);
   });
+
+const readiness = sharedLooks<{ readonly body: object; readonly ready: boolean }>();
+
+async function lookAround(c: AppContext) {
+  const [directory, database, blobs] = await Promise.all([probeDirectory(c), probeDatabase(c), probeBlobs(c)]);
+  const ready = directory.ok && blobs.ok;
+  const body = {
+    status: ready ? (database.ok ? "ready" : "degraded") : "unavailable",
+    dependencies: { directory: withoutGauges(directory), database, blobs },
+    findings: c.var.config.findings,
+    ...("gauges" in directory ? directory.gauges : {}),
+  };
+  return { body, ready };
+}
 
 async function probeDirectory(c: AppContext): Promise<Finding & { gauges?: Record<string, unknown> }> {
   try {
@@ -61,7 +64,7 @@ async function probeDirectory(c: AppContext): Promise<Finding & { gauges?: Recor
 async function probeDatabase(c: AppContext): Promise<Finding> {
   if (c.var.config.databaseUrl === "") return { ok: false, detail: "DATABASE_URL is not set" };
   try {
-    const [identity] = await openDatabase(c.env, PROBE_TIMEOUT_MS).query(
+    const [identity] = await openDatabase(c.env, LOOK_TIMEOUT_MS).query(
       "SELECT deployment_id FROM ledger_identity",
       [],
     );
@@ -86,9 +89,4 @@ async function probeBlobs(c: AppContext): Promise<Finding> {
 
 function withoutGauges({ ok, detail }: Finding): Finding {
   return detail === undefined ? { ok } : { ok, detail };
-}
-
-function bounded<T>(work: Promise<T>): Promise<T> {
-  const late = scheduler.wait(PROBE_TIMEOUT_MS).then(() => Promise.reject(new Error("probe timed out")));
-  return Promise.race([work, late]);
 }

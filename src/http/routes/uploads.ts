@@ -5,6 +5,7 @@ import type { UploadLimits } from "../../domain/upload.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { blobStoreOf } from "../../storage/blob-store.ts";
 import { checkReadablePath, type FileAgent, forwardUpload, readAgentFile } from "../../uploads/agent-files.ts";
+import { UPLOAD_IDLE_MS } from "../../uploads/body-reader.ts";
 import { receiveUpload, type UploadDeps } from "../../uploads/receive-upload.ts";
 import { serveUpload } from "../../uploads/serve-upload.ts";
 import { json } from "../answers.ts";
@@ -74,6 +75,7 @@ async function receive(c: AppContext, id: string): Promise<Response> {
     abandon: (uploadId, failed) => ask(c, workspace.abandonUpload({ uploadId, failed })),
     blobs,
     limits: limitsOf(config),
+    idleMs: UPLOAD_IDLE_MS,
     now: () => Date.now(),
   };
   try {
