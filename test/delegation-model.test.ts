@@ -1,3 +1,4 @@
+import { env } from "cloudflare:test";
 import fc from "fast-check";
 import { afterAll, expect, it, vi } from "vitest";
 import {
@@ -72,7 +73,11 @@ it("real objects on a rough network: one end per attempt, every text told once, 
        WHERE caller_id = ANY ($1::uuid[])`,
       [ids],
     );
-    return sameRows(rows, expected.map(inLedger));
+    if (sameRows(rows, expected.map(inLedger))) return true;
+    // A removed caller whose last flush failed has nobody else to wake it under this clock.
+    clock.set(clock.now + 10 * 60_000);
+    await Promise.all(ids.map((id) => env.WORKSPACE.get(env.WORKSPACE.idFromName(id)).wake()));
+    return false;
   });
   await until("each has begun with its being sent, and every attempt ended once", async () => {
     const rows = await query(
