@@ -75,7 +75,7 @@ const TEXTS = z.object({
   OPEN_REGISTRATION: flag,
   /** Test tokens even in production. */
   MOLECULE_ENABLE_TEST_TOKENS: flag,
-  /** Set by `npm start` alone: the cron route, the connect probe. */
+  /** Set by `npm start` alone: the cron route, and what browsers may do on an open platform. */
   LOCAL_PLATFORM: flag,
 });
 

@@ -20,8 +20,8 @@ export type Observation =
   | { readonly kind: "answer_cut" | "too_large"; readonly status: number }
   /** The URL guard refused the target before anything was sent. */
   | { readonly kind: "guard_refused"; readonly reason: string }
-  /** A probe made just before the call could not connect; only `npm start` has one. */
-  | { readonly kind: "connect_refused"; readonly reason: string }
+  /** Nothing was sent: the stored request is gone, or its place in the queue was given up. */
+  | { readonly kind: "not_sent"; readonly reason: string }
   | { readonly kind: "fetch_threw"; readonly reason: string }
   /** No answer within the longest time that a call may take. */
   | { readonly kind: "timed_out" }
@@ -162,7 +162,7 @@ function failure(observed: Exclude<Observation, { kind: "answered" }>, target: P
   switch (observed.kind) {
     case "guard_refused":
       return failed("no", observed.reason, new Refusal("a2a.not_routable"), target);
-    case "connect_refused":
+    case "not_sent":
       return unreachable("no", observed.reason, target, true);
     case "fetch_threw":
       return unreachable("unknown", observed.reason, target, true);

@@ -69,15 +69,6 @@ function member(name: string, json: string | null): string {
   return json === null ? "" : `,"${name}":${json}`;
 }
 
-/**
- * Whether the workspace wrote this row itself (a message to its user, a report of its own): such rows are no mail.
- * The answer to a delegation counts as mail whoever is named as its source.
- */
-export function isOwnRow(row: Pick<ActivityRow, "workspaceId" | "sourceId" | "method">): boolean {
-  if (row.sourceId === null) return row.method === "notify";
-  return row.sourceId === row.workspaceId && row.method !== "delegate_result";
-}
-
 const MICROS_PER_SECOND = 1_000_000;
 
 /** Microseconds since 1970 as RFC 3339 in UTC: up to six fraction digits, trailing zeros trimmed. */

@@ -118,7 +118,7 @@ describe("a busy agent", () => {
 
 const FAILURES: [Observation, "yes" | "no" | "unknown", string, number | boolean | undefined, string][] = [
   [{ kind: "guard_refused", reason: "loopback" }, "no", "a2a.not_routable", undefined, "loopback"],
-  [{ kind: "connect_refused", reason: "ECONNREFUSED" }, "no", "a2a.unreachable", undefined, "ECONNREFUSED"],
+  [{ kind: "not_sent", reason: "ECONNREFUSED" }, "no", "a2a.unreachable", undefined, "ECONNREFUSED"],
   [{ kind: "fetch_threw", reason: "Network lost" }, "unknown", "a2a.unreachable", false, "Network lost"],
   [{ kind: "timed_out" }, "unknown", "a2a.unreachable", false, "no answer in time"],
   [{ kind: "lost" }, "unknown", "a2a.unreachable", false, "the platform lost sight of the call"],
@@ -172,7 +172,7 @@ describe("a call without an answer", () => {
 
 describe("a dead container", () => {
   it.each<[string, Observation, "yes" | "no" | "unknown"]>([
-    ["a refused connection", { kind: "connect_refused", reason: "r" }, "no"],
+    ["a request that was not sent", { kind: "not_sent", reason: "r" }, "no"],
     ["an exception", { kind: "fetch_threw", reason: "r" }, "unknown"],
     ["its network's 502", answered(502), "unknown"],
     ["its network's 503", answered(503), "no"],

@@ -4,7 +4,6 @@ import {
   ACTIVITY_TYPES,
   type ActivityRow,
   activityJson,
-  isOwnRow,
   microsToTimestamp,
   notifyResponse,
   notifySummary,
@@ -14,7 +13,7 @@ import {
 import { REFUSALS } from "../../src/domain/refusal.ts";
 
 const ME = "11111111-1111-4111-8111-111111111111";
-const PEER = "22222222-2222-4222-8222-222222222222";
+const _PEER = "22222222-2222-4222-8222-222222222222";
 
 function aRow(fields: Partial<ActivityRow> = {}): ActivityRow {
   return {
@@ -63,18 +62,6 @@ describe("a row on the wire", () => {
     expect(json).toContain('"request_body":{"id":12345678901234567890}');
     expect(JSON.parse(json)).toMatchObject({ response_body: null, tool_trace: [], peer_name: "Ada" });
   });
-});
-
-it.each<[string, Partial<ActivityRow>, boolean]>([
-  ["a user's message", { method: "message/send" }, false],
-  ["a peer's message", { method: "message/send", sourceId: PEER }, false],
-  ["an uploaded file", { method: "chat_upload_receive" }, false],
-  ["a delegation's answer", { method: "delegate_result", sourceId: ME }, false],
-  ["a peer's row called notify", { method: "notify", sourceId: PEER }, false],
-  ["a message to the user", { method: "notify" }, true],
-  ["a report of its own", { method: "message/send", sourceId: ME }, true],
-])("%s is the workspace's own row or mail", (_, fields, own) => {
-  expect(isOwnRow(aRow(fields))).toBe(own);
 });
 
 it("lists the activity types in the refusal in their order", () => {

@@ -25,7 +25,7 @@ const DELEGATIONS_MAX = 3;
 const STEPS_MS = [1000, 8000, 8000, 10 * MINUTE_MS, 10 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS];
 const TARGET = { name: "Ada", method: "message/send", container: "none", nativeSession: false } as const;
 const pushOf = (observed: Observation) => judgePush(observed, TARGET);
-const SURELY_NOT = pushOf({ kind: "connect_refused", reason: "refused" });
+const SURELY_NOT = pushOf({ kind: "not_sent", reason: "refused" });
 const BUSY = pushOf({ kind: "answered", status: 503, body: "", cloudflareMade: false });
 const VANISHED = pushOf({ kind: "fetch_threw", reason: "lost" });
 const CUT = pushOf({ kind: "answer_cut", status: 200 });

@@ -48,7 +48,7 @@ export const answered = (status: number, body: string) =>
 export const answerOf = (text: string) =>
   answered(200, JSON.stringify({ result: { parts: [{ kind: "text", text }] } }));
 export const busy = answered(503, "");
-export const undelivered = callEnded({ kind: "connect_refused", reason: "connection refused" });
+export const undelivered = callEnded({ kind: "not_sent", reason: "connection refused" });
 export const vanished = callEnded({ kind: "fetch_threw", reason: "network lost" });
 
 export const dispatched = (): Delegation => told(queued(), pollDelivered).delegation;

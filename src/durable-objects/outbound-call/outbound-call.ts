@@ -138,7 +138,7 @@ export class OutboundCall extends DurableObject<Env> {
   async #observe({ url, body, bodyKey }: CallIntent): Promise<Observation> {
     const stored = bodyKey === null ? body : await this.#stored(bodyKey);
     // Nothing was sent, which is all that this kind says.
-    if (stored === null) return { kind: "connect_refused", reason: "the stored request is gone" };
+    if (stored === null) return { kind: "not_sent", reason: "the stored request is gone" };
     return observe({
       url,
       body: stored,

@@ -194,7 +194,7 @@ export class Queue implements Clock {
     this.#end({ ...item, ...dropped });
     const { name } = this.#core.profile.get();
     const target = { name, method: item.method, container: "none", nativeSession: false } as const;
-    const { row } = judgePush({ kind: "connect_refused", reason: dropped.lastError ?? "" }, target);
+    const { row } = judgePush({ kind: "not_sent", reason: dropped.lastError ?? "" }, target);
     const outcome: CallOutcome = {
       delivered: "no",
       reason: dropped.lastError,
