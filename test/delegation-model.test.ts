@@ -13,7 +13,7 @@ import { RoughNetwork } from "./support/rough-network.ts";
 import { until } from "./support/until.ts";
 
 const SCHEDULES = 500;
-const STEPS_MAX = 10;
+const STEPS_MAX = 8;
 const DAY_MS = 24 * 60 * 60_000;
 
 /** What the schedules must come across, or they prove nothing. */
@@ -29,7 +29,7 @@ const HAPPENS = [
   "stuck",
 ];
 
-const aSchedule = fc.array(fc.nat(CHOICES - 1), { minLength: 5, maxLength: STEPS_MAX, size: "max" });
+const aSchedule = fc.array(fc.nat(CHOICES - 1), { minLength: 4, maxLength: STEPS_MAX, size: "max" });
 
 afterAll(async () => {
   vi.useRealTimers();
