@@ -23,6 +23,7 @@ interface Migration {
 
 const MIGRATIONS_DIRECTORY = path.resolve(import.meta.dirname, "..", "migrations");
 const LOCK_KEY = 7_105_113;
+const CONNECT_LIMIT_MS = 10_000;
 const USAGE = `usage: npm run db:migrate -- [up|down|status|restored] [--to N]
   up        applies what is missing, up to N (default: all); the default command
   down      takes the latest one back, or all above N
@@ -155,13 +156,14 @@ async function inTransaction<T>(client: Client, work: () => Promise<T>): Promise
     await client.query("COMMIT");
     return result;
   } catch (error) {
-    await client.query("ROLLBACK");
+    await client.query("ROLLBACK").catch(() => {}); // what failed first is what matters
     throw error;
   }
 }
 
 async function connected<T>(connectionString: string, work: (client: Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString });
+  const client = new pg.Client({ connectionString, connectionTimeoutMillis: CONNECT_LIMIT_MS });
+  client.on("error", () => {}); // a connection that is lost: the statement in work fails by itself
   await client.connect();
   try {
     return await work(client);

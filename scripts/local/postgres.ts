@@ -1,10 +1,11 @@
-import { execFileSync, spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { createRequire } from "node:module";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
+import { promisify } from "node:util";
 import { endOrphan } from "./postgres-orphan.ts";
 
 export interface PostgresOptions {
@@ -15,6 +16,8 @@ export interface PostgresOptions {
   /** True survives a power cut; false is for tests and several times faster. */
   readonly durable: boolean;
   readonly log?: (line: string) => void;
+  /** Ends the server, also one that is still starting. */
+  readonly signal?: AbortSignal;
 }
 
 export interface LocalPostgres {
@@ -23,6 +26,8 @@ export interface LocalPostgres {
   readonly port: number;
   /** Where the cluster lies: `dataDir`, or a place that the server's user can reach. */
   readonly dataDir: string;
+  /** Settles when the server has ended, whoever ended it. */
+  readonly exited: Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -38,12 +43,13 @@ export async function startPostgres(options: PostgresOptions): Promise<LocalPost
   const user = serverUser();
   const native = nativeDirectory(user);
   const dataDir = reachableDataDirectory(options, user, log);
-  initialise(native, dataDir, user, options.durable);
+  await initialise(native, dataDir, user, options.durable);
   await endOrphan(dataDir, log);
   for (let attempt = 1; ; attempt++) {
     const port = options.port || (await freePort());
+    options.signal?.throwIfAborted();
     try {
-      return await run(native, dataDir, user, port, options.durable, log);
+      return await run(native, dataDir, user, { ...options, port });
     } catch (error) {
       // A free port may be taken in between, and backends of a killed server need a moment to notice its end.
       const passing = /could not create any TCP\/IP sockets|shared memory block/.test(String(error));
@@ -56,9 +62,7 @@ async function run(
   native: string,
   dataDir: string,
   user: ServerUser,
-  port: number,
-  durable: boolean,
-  log: (line: string) => void,
+  { port, durable, log, signal }: PostgresOptions,
 ): Promise<LocalPostgres> {
   const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=50", "timezone=UTC"];
   if (!durable) settings.push("fsync=off", "synchronous_commit=off", "full_page_writes=off");
@@ -76,16 +80,19 @@ async function run(
   const exited = new Promise<void>((resolve) => server.once("exit", () => resolve()));
   const endWithUs = () => server.kill("SIGQUIT");
   process.once("exit", endWithUs);
+  const end = () => server.kill("SIGINT"); // a fast shutdown: open transactions are rolled back, the data is checkpointed
+  signal?.addEventListener("abort", end, { once: true });
   await new Promise<void>((resolve, reject) => {
     let tail = "";
     server.stderr.setEncoding("utf8").on("data", (chunk: string) => {
       tail = (tail + chunk).slice(-ERROR_TAIL_CHARACTERS);
-      log(chunk.trimEnd());
+      log?.(chunk.trimEnd());
       if (tail.includes("ready to accept connections")) resolve();
     });
     server.once("error", reject);
     server.once("exit", (code) => {
       process.off("exit", endWithUs);
+      signal?.removeEventListener("abort", end);
       reject(new Error(`postgres ended with ${code}: ${tail}`));
     });
   });
@@ -93,8 +100,9 @@ async function run(
     url: `postgresql://postgres@127.0.0.1:${port}/postgres`,
     port,
     dataDir,
+    exited,
     async stop() {
-      server.kill("SIGINT"); // a fast shutdown: open transactions are rolled back, the data is checkpointed
+      end();
       await exited;
     },
   };
@@ -171,7 +179,7 @@ function reaches(user: ServerUser, target: string): boolean {
 }
 
 /** Makes the cluster under another name first: one that was cut off half-way is never taken for a whole one. */
-function initialise(native: string, dataDir: string, user: ServerUser, durable: boolean): void {
+async function initialise(native: string, dataDir: string, user: ServerUser, durable: boolean): Promise<void> {
   if (fs.existsSync(path.join(dataDir, "PG_VERSION"))) return;
   const draft = `${dataDir}.draft`;
   fs.rmSync(draft, { recursive: true, force: true });
@@ -185,11 +193,10 @@ function initialise(native: string, dataDir: string, user: ServerUser, durable: 
     "--locale=C",
     durable ? "--sync-method=fsync" : "--no-sync",
   ];
-  execFileSync(path.join(native, "bin", "initdb"), ["-D", draft, ...flags], {
+  await promisify(execFile)(path.join(native, "bin", "initdb"), ["-D", draft, ...flags], {
     ...user,
     env: { ...process.env, LC_ALL: "C" },
     cwd: os.tmpdir(),
-    stdio: ["ignore", "ignore", "pipe"],
   });
   if (fs.existsSync(dataDir)) fs.rmdirSync(dataDir);
   fs.renameSync(draft, dataDir);

@@ -3,7 +3,10 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from "miniflare";
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from "wrangler";
+import { parseConfig, pushUrlPolicy } from "../../src/config.ts";
 import { tickCrons } from "./cron.ts";
+import { LogRelay } from "./log-relay.ts";
+import { OUTBOUND_WORKER, outboundWorker } from "./outbound.ts";
 import { endProcess, runningProcesses } from "./processes.ts";
 import { WRANGLER_CONFIG } from "./project.ts";
 import type { Variables } from "./variables.ts";
@@ -61,6 +64,7 @@ function scheduledAt(cron: string, at: Date): string {
 function miniflareOptions({ dataDir, bundle, port, variables, onCrash }: RuntimeOptions) {
   const { workerOptions, externalWorkers } = unstable_getMiniflareWorkerOptions(WRANGLER_CONFIG);
   const { vars } = unstable_readConfig({ config: WRANGLER_CONFIG });
+  const { allowPrivate } = pushUrlPolicy(parseConfig(variables));
   const bundleDir = dirname(bundle);
   const worker = {
     ...workerOptions,
@@ -73,6 +77,7 @@ function miniflareOptions({ dataDir, bundle, port, variables, onCrash }: Runtime
     bindings: { ...vars, ...variables },
     // Straight to the Worker: Miniflare's own entrance in front of it costs more than half of the throughput.
     unsafeDirectSockets: [{ host: HOST, port }],
+    outboundService: OUTBOUND_WORKER,
   };
   return convertV4MiniflareOptions({
     host: HOST,
@@ -82,10 +87,20 @@ function miniflareOptions({ dataDir, bundle, port, variables, onCrash }: Runtime
     telemetry: { enabled: false },
     log: new Log(LogLevel.ERROR),
     resourcePersistencePath: join(dataDir, "state"),
-    handleStructuredLogs: ({ level, message }) => (level === "error" ? console.error(message) : console.log(message)),
+    handleStructuredLogs: relayLogs(),
     unsafeHandleRuntimeRestart: () => onCrash("the Worker runtime ended"),
-    workers: [worker, ...externalWorkers],
+    workers: [worker, outboundWorker(variables, allowPrivate), ...externalWorkers],
   });
+}
+
+function relayLogs(): (log: { level: string; message: string }) => void {
+  const output = new LogRelay(process.stdout);
+  const errors = new LogRelay(process.stderr);
+  return ({ level, message }) => {
+    // The stack of workerd at an address that may not be called; the call's own event tells of it.
+    if (/^e = kj\/.*blocked by restrictPeers\(\)/.test(message)) return;
+    (level === "error" ? errors : output).write(message);
+  };
 }
 
 function workerdMark(dataDir: string): string {

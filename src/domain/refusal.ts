@@ -374,6 +374,11 @@ export const REFUSALS = {
     error: "request exceeds per-request cap",
     hint: "A request may have at most max bytes; split the files over several requests.",
   },
+  "upload.storage_away": {
+    status: 500,
+    error: "storage error",
+    hint: "The file store does not answer. The file is kept: fetch it again in a moment.",
+  },
   "upload.storage_failed": {
     status: 500,
     error: "could not stage files",

@@ -7,6 +7,7 @@ import { refusalResponse } from "./answers.ts";
 import { caller } from "./caller.ts";
 import type { AppEnv } from "./context.ts";
 import { cors, edge, tenantGuard } from "./edge.ts";
+import { refusedTokens } from "./refused-tokens.ts";
 import { a2aRoutes } from "./routes/a2a.ts";
 import { activityRoutes } from "./routes/activity.ts";
 import { adminDelegationRoutes } from "./routes/admin-delegations.ts";
@@ -31,6 +32,7 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .use(caller)
   .use(socketCookie)
   .use(tenantGuard)
+  .use(refusedTokens)
   .route("/", probeRoutes)
   .route("/", metricsRoutes)
   .route("/", localRoutes)

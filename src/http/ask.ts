@@ -1,11 +1,17 @@
 import { Refusal, unwrap } from "../domain/refusal.ts";
 import type { Reply } from "../durable-objects/shared/reply.ts";
 import type { AppContext } from "./context.ts";
+import { refuseToken } from "./refused-tokens.ts";
 
 /** Waits for an object's answer; a refusal is thrown, the principal's rate goes to the answer's headers. */
 export async function ask<T>(c: AppContext, reply: Promise<Reply<T>>): Promise<T> {
-  const { outcome, rate } = await settled(reply);
+  return unwrapReply(c, await settled(reply));
+}
+
+/** What an object answered; a token that it did not know is counted. */
+export async function unwrapReply<T>(c: AppContext, { outcome, rate }: Reply<T>): Promise<T> {
   if (rate) c.set("rate", rate);
+  if (!outcome.ok && outcome.code === "auth.invalid_token") await refuseToken(c);
   return unwrap(outcome);
 }
 

@@ -2,35 +2,15 @@ import type * as z from "zod";
 import { isJsonObject, memberSpans, parseJsonText } from "../domain/json-text.ts";
 import { Refusal, type RefusalCode } from "../domain/refusal.ts";
 import { isStorableJson } from "../domain/text.ts";
+import { drain } from "../uploads/body-reader.ts";
 import type { AppContext } from "./context.ts";
 
 /** Every JSON body ends here; a larger one is refused, never cut. */
 export const JSON_BODY_BYTES_MAX = 1024 * 1024;
 
-/** What is read of a refused request's body, and for how long: every upload that is only a little too large. */
-export const DRAIN_BYTES_MAX = 64 * 1024 * 1024;
-const DRAIN_MS_MAX = 10_000;
-
-/**
- * Reads, within bounds, what a refused request still sends. Many clients write all of their body before they look at
- * the answer, and a connection that is closed under them hides it. Never throws.
- */
+/** Reads what a refused request still sends. Never throws. */
 export async function drainBody({ body }: Request): Promise<void> {
-  if (!body || body.locked) return;
-  const reader = body.getReader();
-  const late = setTimeout(() => void reader.cancel().catch(() => {}), DRAIN_MS_MAX);
-  try {
-    for (let size = 0; size <= DRAIN_BYTES_MAX; ) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      size += value.byteLength;
-    }
-    await reader.cancel();
-  } catch {
-    // The client has gone, or the body was read before.
-  } finally {
-    clearTimeout(late);
-  }
+  if (body && !body.locked) await drain(body.getReader());
 }
 
 /** The request's body as text, refused with 413 beyond the limit and with 400 where no database could store it. */

@@ -2,6 +2,7 @@ import { createMiddleware } from "hono/factory";
 import { configOf } from "../config.ts";
 import { drainBody } from "./body.ts";
 import type { AppContext, AppEnv } from "./context.ts";
+import { isOwnOrigin, isPreflight, isRefusedPage } from "./page.ts";
 
 const ALLOW_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
 const ALLOW_HEADERS =
@@ -36,48 +37,29 @@ export const edge = createMiddleware<AppEnv>(async (c, next) => {
   if (c.res.status >= 400) await drainBody(c.req.raw);
   const { headers } = c.res;
   for (const [name, value] of SECURITY_HEADERS) headers.set(name, value);
-  headers.set("Content-Security-Policy", API_PREFIX.test(c.req.path) ? CSP_API : CSP_PAGE);
+  // What comes from an agent has a stricter policy already.
+  if (!headers.has("Content-Security-Policy"))
+    headers.set("Content-Security-Policy", API_PREFIX.test(c.req.path) ? CSP_API : CSP_PAGE);
   headers.set("X-Request-Id", c.var.requestId);
   rateHeaders(c, headers);
 });
 
 /**
- * CORS by `CORS_ORIGINS` and the platform's own origin, with credentials, on errors too. A browser's call from any
- * other origin is refused with an empty 403, so that no page can drive an open local platform; agents send whatever
- * Origin they like and are let through.
+ * CORS by `CORS_ORIGINS` and the platform's own origin, with credentials, on errors too. A page that may not call is
+ * refused with an empty 403; agents send whatever Origin they like and are let through.
  */
 export const cors = createMiddleware<AppEnv>(async (c, next) => {
+  if (isRefusedPage(c)) return new Response(null, { status: 403 });
   const origin = c.req.header("Origin");
   if (origin === undefined) return next();
-  const allowed = c.var.config.corsOrigins.has(origin);
-  const preflight = c.req.method === "OPTIONS" && c.req.header("Access-Control-Request-Method") !== undefined;
-  if (!allowed && !isOwnOrigin(c, origin)) {
-    if (preflight || isBrowser(c)) return new Response(null, { status: 403 });
-    return next();
+  if (!c.var.config.corsOrigins.has(origin) && !isOwnOrigin(c, origin)) return next();
+  if (isPreflight(c)) {
+    return new Response(null, { status: 204, headers: { ...corsHeaders(origin), ...PREFLIGHT_HEADERS } });
   }
-  if (preflight) return new Response(null, { status: 204, headers: { ...corsHeaders(origin), ...PREFLIGHT_HEADERS } });
   await next();
   if (c.res.status === 101) return;
   for (const [name, value] of Object.entries(corsHeaders(origin))) c.res.headers.set(name, value);
 });
-
-/** Sec-Fetch-Site is set by every browser and cannot be set by a page. */
-function isBrowser(c: AppContext): boolean {
-  const site = c.req.header("Sec-Fetch-Site");
-  return site !== undefined && site !== "none" && site !== "same-origin";
-}
-
-/** Origin equal to the scheme and host of the request, as agents send it; a trailing slash is forgiven. */
-export function isOwnOrigin(c: AppContext, origin: string): boolean {
-  const { external, host } = { external: c.var.config.externalPlatformUrl, host: c.req.header("Host") ?? "" };
-  const bare = origin.replace(/\/$/, "");
-  return (
-    bare === `https://${host}` ||
-    bare === `http://${host}` ||
-    bare === new URL(c.req.url).origin ||
-    (external !== "" && bare === external)
-  );
-}
 
 function corsHeaders(origin: string): Record<string, string> {
   return {

@@ -1,13 +1,13 @@
 import type { Access } from "../domain/access.ts";
 import type { ActivityQuery } from "../domain/activity-query.ts";
-import { Refusal, unwrap } from "../domain/refusal.ts";
+import { Refusal } from "../domain/refusal.ts";
 import type { Reply } from "../durable-objects/shared/reply.ts";
 import type { ActivityPage } from "../durable-objects/workspace/inbox-store.ts";
 import { LISTEN_HEADER, type ListenInput, SOCKET_REVOKED } from "../durable-objects/workspace/listen.ts";
 import type { PollFrame } from "../durable-objects/workspace/listeners.ts";
 import { activityAnswer } from "./activity-answer.ts";
 import { json } from "./answers.ts";
-import { ask, settled } from "./ask.ts";
+import { ask, settled, unwrapReply } from "./ask.ts";
 import { type AppContext, workspaceOf } from "./context.ts";
 
 /** Polls that one isolate holds; one more is answered at once and asked to come back. */
@@ -22,7 +22,7 @@ let held = 0;
  * nothing happens, nobody pays for anybody.
  */
 export async function holdPoll(c: AppContext, id: string, access: Access, query: ActivityQuery): Promise<Response> {
-  if (held >= HELD_POLLS_MAX) return json([], 200, { "Retry-After": "5" });
+  if (held >= HELD_POLLS_MAX) return tooMany();
   held += 1;
   try {
     const { socket, page } = await listen(c, id, { access, query, stream: false });
@@ -34,9 +34,17 @@ export async function holdPoll(c: AppContext, id: string, access: Access, query:
     if (frame === "lost" || frame === "over") return json([]);
     if ("page" in frame) return await activityAnswer(c, frame.page, query);
     return await activityAnswer(c, await ask(c, workspaceOf(c, id).listActivity({ access, query })), query);
+  } catch (error) {
+    if (error instanceof Refusal && error.code === "overloaded") return tooMany();
+    throw error;
   } finally {
     held -= 1;
   }
+}
+
+/** Nothing yet, and come back: for a client that polls this is no error. */
+function tooMany(): Response {
+  return json([], 200, { "Retry-After": "5" });
 }
 
 /** Hands the client's socket through to the object. */
@@ -58,9 +66,7 @@ async function listen(
   const headers = { Upgrade: "websocket", [LISTEN_HEADER]: encodeURIComponent(JSON.stringify(input)) };
   const response = await settled(workspaceOf(c, id).fetch("http://workspace/listen", { headers }));
   if (response.webSocket) return { socket: response.webSocket, page: null };
-  const { outcome, rate } = await response.json<Reply<ActivityPage>>();
-  if (rate) c.set("rate", rate);
-  return { socket: null, page: unwrap(outcome) };
+  return { socket: null, page: await unwrapReply(c, await response.json<Reply<ActivityPage>>()) };
 }
 
 function endingOf(closeCode: number): Ending {

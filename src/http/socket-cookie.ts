@@ -3,7 +3,7 @@ import { createMiddleware } from "hono/factory";
 import { digestOf } from "../domain/credential.ts";
 import { COOKIE_LIFETIME_MS, issuePass, type PassScope, readPass, type SocketPass } from "../domain/socket-pass.ts";
 import { type AppContext, type AppEnv, organisationOf } from "./context.ts";
-import { isOwnOrigin } from "./edge.ts";
+import { isOwnOrigin } from "./page.ts";
 
 export const SOCKET_COOKIE = "__Host-posthouse-ws";
 /** All spellings of the platform's own origin are one: a proxy may change the scheme between two requests. */

@@ -1,7 +1,11 @@
 import type { Config } from "../config.ts";
 import { pushUrlPolicy } from "../config.ts";
+import { sanitiseFilename, sanitiseFilenameBytes } from "../domain/filename.ts";
+import { UNKNOWN_MIME_TYPE } from "../domain/mime-type.ts";
 import { Refusal } from "../domain/refusal.ts";
 import { checkPushUrl } from "../domain/url-guard.ts";
+import { ForwardedBody } from "./forward-body.ts";
+import { attachment, filenameOf, parseHeaderValue } from "./header-value.ts";
 
 /** An agent with a URL of its own, and the secret that shows it that the platform calls. */
 export interface FileAgent {
@@ -15,22 +19,40 @@ const READ_PATH = "/internal/file/read";
 const CALL_TIMEOUT_MS = 120_000;
 const READABLE_ROOT = /^\/(configs|workspace|home|plugins)(\/|$)/;
 
-/** Streams an upload to a push agent; its status and body come back with nothing but their Content-Type. */
+/** JSON and nothing else: of two types in one header browsers take the last. */
+const JSON_TYPE = /^application\/json *(?:;[^,]*)?$/i;
+/** An agent's words are shown, and never run under the platform's origin. */
+const INERT = { "Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff" };
+
+/** Streams an upload to a push agent; its status and body come back, as JSON or else as a file. */
 export async function forwardUpload(agent: FileAgent, request: Request, config: Config): Promise<Response> {
   const url = agentUrl(agent, INGEST_PATH, "upload", config);
-  const answer = await callAgent(url, {
-    method: "POST",
-    headers: { ...authorization(agent), "Content-Type": request.headers.get("Content-Type") ?? "" },
-    body: request.body,
+  const body = new ForwardedBody(request, config.UPLOAD_REQUEST_BYTES);
+  const headers = { ...authorization(agent), "Content-Type": request.headers.get("Content-Type") ?? "" };
+  const sent = callAgent(url, { method: "POST", headers, body: body.stream, signal: body.fault });
+  const answer = await sent.catch(async (error) => {
+    throw (await body.giveUp()) ?? error;
   });
-  return passedOn(answer, ["Content-Type"]);
+  if (!answer.ok) await body.giveUp();
+  const type = answer.headers.get("Content-Type") ?? "";
+  const described = JSON_TYPE.test(type)
+    ? { "Content-Type": type }
+    : { "Content-Type": UNKNOWN_MIME_TYPE, "Content-Disposition": "attachment" };
+  return new Response(answer.body, { status: answer.status, headers: { ...INERT, ...described } });
 }
 
-/** Reads a file of a push agent by its path, checked in the contract's order. */
+/** Reads a file of a push agent by its checked path; it comes back as a file to be saved, whatever the agent says. */
 export async function readAgentFile(agent: FileAgent, path: string, config: Config): Promise<Response> {
   const url = agentUrl(agent, `${READ_PATH}?path=${encodeURIComponent(path)}`, "download", config);
   const answer = await callAgent(url, { headers: authorization(agent) });
-  return passedOn(answer, ["Content-Type", "Content-Length", "Content-Disposition"]);
+  const length = answer.headers.get("Content-Length");
+  const headers = {
+    ...INERT,
+    "Content-Type": answer.headers.get("Content-Type") ?? UNKNOWN_MIME_TYPE,
+    "Content-Disposition": attachment(nameOf(answer.headers.get("Content-Disposition"), path)),
+    ...(length === null ? {} : { "Content-Length": length }),
+  };
+  return new Response(answer.body, { status: answer.status, headers });
 }
 
 /** The path of a download, or the refusal of the first rule that it breaks. */
@@ -61,19 +83,18 @@ function authorization({ inboundSecret }: FileAgent): Record<string, string> {
   return { Authorization: `Bearer ${inboundSecret}` };
 }
 
-async function callAgent(url: string, init: RequestInit): Promise<Response> {
+async function callAgent(url: string, { signal, ...init }: RequestInit): Promise<Response> {
+  const signals = [AbortSignal.timeout(CALL_TIMEOUT_MS), ...(signal ? [signal] : [])];
   try {
-    return await fetch(url, { ...init, redirect: "manual", signal: AbortSignal.timeout(CALL_TIMEOUT_MS) });
+    return await fetch(url, { ...init, redirect: "manual", signal: AbortSignal.any(signals) });
   } catch {
     throw new Refusal("upload.agent_unreachable");
   }
 }
 
-function passedOn(answer: Response, names: readonly string[]): Response {
-  const headers = new Headers();
-  for (const name of names) {
-    const value = answer.headers.get(name);
-    if (value !== null) headers.set(name, value);
-  }
-  return new Response(answer.body, { status: answer.status, headers });
+/** The name that the agent gives its file, else the one on its disk; sanitised. */
+function nameOf(disposition: string | null, path: string): string {
+  const header = parseHeaderValue(disposition ?? "");
+  const given = header === null ? new Uint8Array(0) : filenameOf(header);
+  return given.length === 0 ? sanitiseFilename(path) : sanitiseFilenameBytes(given);
 }

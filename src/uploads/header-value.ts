@@ -1,3 +1,5 @@
+import { Buffer } from "node:buffer";
+
 /** A header value of the form `value; name=token; name="quoted"`. Parameter names are lower case. */
 export interface HeaderValue {
   readonly value: string;
@@ -31,4 +33,27 @@ export function parseHeaderValue(header: string): HeaderValue | null {
 /** Only before a special character is a backslash an escape: `C:\dir\a.txt` of old browsers keeps its own. */
 function unescapeQuoted(quoted: string): string {
   return quoted.replace(/\\([()<>@,;:\\"/[\]?=])/g, "$1");
+}
+
+/**
+ * The bytes of the file name that a Content-Disposition gives: `filename*` (RFC 5987, UTF-8) before `filename`, whose
+ * `%22`, `%0D` and `%0A` are how browsers write a quote and line ends. Empty when it gives none.
+ */
+export function filenameOf({ parameters }: HeaderValue): Uint8Array {
+  const extended = /^(?:utf-8|us-ascii)'[^']*'(.+)$/is.exec(parameters.get("filename*") ?? "")?.[1];
+  if (extended !== undefined && !/%(?![0-9a-f]{2})/i.test(extended))
+    return unescapePercent(extended, /%([0-9a-f]{2})/gi);
+  return unescapePercent(parameters.get("filename") ?? "", /%(22|0D|0A)/g);
+}
+
+function unescapePercent(latin1: string, escapes: RegExp): Uint8Array {
+  return Buffer.from(
+    latin1.replace(escapes, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
+    "latin1",
+  );
+}
+
+/** A Content-Disposition under which a browser saves a file, and never shows it. The name must be sanitised. */
+export function attachment(name: string): string {
+  return `attachment; filename="${name}"; filename*=UTF-8''${encodeURIComponent(name)}`;
 }

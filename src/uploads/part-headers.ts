@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import { Refusal } from "../domain/refusal.ts";
-import { type HeaderValue, parseHeaderValue } from "./header-value.ts";
+import { filenameOf, parseHeaderValue } from "./header-value.ts";
 
 /** Headers of one part with their empty line, in bytes; a longer block is malformed. */
 export const PART_HEADERS_BYTES_MAX = 16 * 1024;
@@ -44,22 +44,4 @@ function headerLines(block: Uint8Array): Map<string, string> {
     headers.set(line.slice(0, colon).trim().toLowerCase(), line.slice(colon + 1).trim());
   }
   return headers;
-}
-
-/**
- * The bytes of the file name that a Content-Disposition gives: `filename*` (RFC 5987, UTF-8) before `filename`, whose
- * `%22`, `%0D` and `%0A` are how browsers write a quote and line ends. Empty when it gives none.
- */
-function filenameOf({ parameters }: HeaderValue): Uint8Array {
-  const extended = /^(?:utf-8|us-ascii)'[^']*'(.+)$/is.exec(parameters.get("filename*") ?? "")?.[1];
-  if (extended !== undefined && !/%(?![0-9a-f]{2})/i.test(extended))
-    return unescapePercent(extended, /%([0-9a-f]{2})/gi);
-  return unescapePercent(parameters.get("filename") ?? "", /%(22|0D|0A)/g);
-}
-
-function unescapePercent(latin1: string, escapes: RegExp): Uint8Array {
-  return Buffer.from(
-    latin1.replace(escapes, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
-    "latin1",
-  );
 }

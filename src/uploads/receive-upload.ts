@@ -3,6 +3,7 @@ import { INTENT_RENEWAL_MS, type UploadLimits } from "../domain/upload.ts";
 import { log } from "../log.ts";
 import type { BlobStore, BlobWriter } from "../storage/blob-store.ts";
 import { uploadKey } from "../storage/keys.ts";
+import { readWithin } from "./body-reader.ts";
 import { boundaryOf, type FilePart, type MultipartContents, MultipartParser } from "./multipart.ts";
 
 /** With the parser's 16 KiB of headers and what describes 64 files, an upload holds less than 64 KiB. */
@@ -23,10 +24,12 @@ export interface UploadDeps {
    * that nothing happened, any other error that nobody knows.
    */
   commit(uploadId: string, files: readonly FilePart[], key: string): Promise<readonly UploadedFile[] | null>;
-  /** Ends an open intent for good, so that no commit can follow. */
-  abandon(uploadId: string): Promise<unknown>;
+  /** Ends an open intent for good, so that no commit can follow; `failed` when the blob store was the reason. */
+  abandon(uploadId: string, failed: boolean): Promise<unknown>;
   readonly blobs: BlobStore;
   readonly limits: UploadLimits;
+  /** How long the body may bring no byte. */
+  readonly idleMs: number;
   /** Milliseconds since the epoch. */
   now(): number;
 }
@@ -104,7 +107,7 @@ async function store(upload: Upload, deps: UploadDeps): Promise<MultipartContent
     return contents;
   } catch (error) {
     await writer.abort();
-    await undo(upload, deps);
+    await undo(upload, deps, error);
     throw error;
   }
 }
@@ -119,7 +122,7 @@ async function commit(upload: Upload, files: readonly FilePart[], deps: UploadDe
     return await attempt();
   } catch (error) {
     if (!(error instanceof Refusal)) return askAgain(attempt, error, upload);
-    await undo(upload, deps);
+    await undo(upload, deps, error);
     throw error;
   }
 }
@@ -138,7 +141,7 @@ async function askAgain<T>(attempt: () => Promise<T>, lost: unknown, upload: Upl
 async function pump(upload: Upload, parser: MultipartParser, writer: BlobWriter, deps: UploadDeps): Promise<number> {
   let size = 0;
   let renewedAt = deps.now();
-  for await (const chunk of chunksOf(upload.body)) {
+  for await (const chunk of chunksOf(upload.body, deps.idleMs)) {
     size += chunk.length;
     checkSize(size, upload, deps.limits);
     parser.push(chunk);
@@ -154,12 +157,12 @@ async function pump(upload: Upload, parser: MultipartParser, writer: BlobWriter,
  * The body in chunks that share one buffer: each is valid until the next is asked for. What is left of a body that is
  * refused stays to be read.
  */
-async function* chunksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* chunksOf(body: ReadableStream<Uint8Array>, idleMs: number): AsyncGenerator<Uint8Array> {
   const reader = body.getReader({ mode: "byob" });
   let buffer = new ArrayBuffer(READ_BYTES);
   try {
     for (;;) {
-      const { done, value } = await reader.read(new Uint8Array(buffer));
+      const { done, value } = await readWithin(reader, idleMs, () => reader.read(new Uint8Array(buffer)));
       if (done) return;
       yield value;
       buffer = value.buffer;
@@ -202,8 +205,9 @@ async function stored(operation: Promise<void>): Promise<void> {
 }
 
 /** Ends the intent of an upload that failed and deletes what was stored of it. */
-async function undo(upload: Upload, deps: UploadDeps): Promise<void> {
-  const steps = await Promise.allSettled([deps.abandon(upload.uploadId), deps.blobs.delete([upload.key])]);
+async function undo(upload: Upload, deps: UploadDeps, reason: unknown): Promise<void> {
+  const failed = reason instanceof Refusal && reason.code === "upload.storage_failed";
+  const steps = await Promise.allSettled([deps.abandon(upload.uploadId, failed), deps.blobs.delete([upload.key])]);
   const failure = steps.find((step) => step.status === "rejected");
   if (failure === undefined) log.info("upload.abandoned", named(upload));
   // The intent is durable: when it dies, the object deletes the key once more.

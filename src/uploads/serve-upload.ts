@@ -1,6 +1,8 @@
 import { UNKNOWN_MIME_TYPE } from "../domain/mime-type.ts";
 import { REFUSALS, Refusal } from "../domain/refusal.ts";
+import { log } from "../log.ts";
 import type { BlobStore } from "../storage/blob-store.ts";
+import { attachment } from "./header-value.ts";
 
 /** A file as it lies in its upload's body: `length` bytes from `offset` of the blob under `key`. */
 export interface StoredFile {
@@ -22,7 +24,7 @@ interface Span {
 
 /**
  * The answer to GET or HEAD of a file's content: 200, 206, 304 or 416, with at most one read of the blob store.
- * Throws `upload.not_found` when the bytes are gone.
+ * Throws `upload.not_found` when the bytes are gone, `upload.storage_away` when the store does not answer.
  */
 export async function serveUpload(request: Request, file: StoredFile, blobs: BlobStore): Promise<Response> {
   const etag = `"${file.sha256}"`;
@@ -47,12 +49,15 @@ export async function serveUpload(request: Request, file: StoredFile, blobs: Blo
 function describe({ mimeType, length, name }: StoredFile, headers: Headers): void {
   headers.set("Content-Type", mimeType === "" ? UNKNOWN_MIME_TYPE : mimeType);
   headers.set("Content-Length", String(length));
-  headers.set("Content-Disposition", `attachment; filename="${name}"; filename*=UTF-8''${encodeURIComponent(name)}`);
+  headers.set("Content-Disposition", attachment(name));
 }
 
 async function read(file: StoredFile, { offset, length }: Span, blobs: BlobStore): Promise<ReadableStream | null> {
   if (length === 0) return null;
-  const blob = await blobs.get(file.key, { offset: file.offset + offset, length });
+  const blob = await blobs.get(file.key, { offset: file.offset + offset, length }).catch((error: unknown) => {
+    log.error("upload.not_read", { key: file.key, reason: String(error) });
+    throw new Refusal("upload.storage_away");
+  });
   if (blob === null) throw new Refusal("upload.not_found");
   return blob.stream;
 }

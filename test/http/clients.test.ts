@@ -1,13 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ADMIN_TOKEN, aDeployment } from "../support/client-deployment.ts";
 import { channel, molecule, pythonPoller, runtime } from "../support/client-replays.ts";
-import { type Agent, aMessage, BASE, call } from "../support/platform.ts";
+import { aForm, aFormOf, encoded } from "../support/parcel-post.ts";
+import { type Agent, aMessage, BASE, call, send } from "../support/platform.ts";
 
 const ORG = "org-of-the-agents";
+const CANVAS_HEADERS = { "X-Molecule-Org-Id": ORG, Origin: "http://localhost:3000" };
 
 // Each client runs against the open platform, a closed deployment, and one whose organisation it does not know.
 const PLATFORMS = {
-  "the local platform": { call },
+  "the local platform": { call, send },
   "a closed deployment": aDeployment(),
   "a guarded tenant": aDeployment({ MOLECULE_ORG_ID: ORG }),
 };
@@ -34,9 +36,34 @@ describe.each(Object.entries(PLATFORMS))("on %s", (_name, platform) => {
   function fromCanvas(to: Agent, text: string) {
     return platform.call(`/workspaces/${to.id}/a2a`, {
       ...operator,
-      headers: { "X-Molecule-Org-Id": ORG, Origin: "http://localhost:3000" },
+      headers: CANVAS_HEADERS,
       json: aMessage(text),
     });
+  }
+
+  /** What the canvas does with files of its user: it uploads them, then names them in a message. */
+  async function filesFromCanvas(to: Agent, form: FormData) {
+    const { body, headers } = await encoded(form);
+    const { body: answer } = await platform.call(`/workspaces/${to.id}/chat/uploads`, {
+      ...operator,
+      body,
+      headers: { ...headers, ...CANVAS_HEADERS },
+    });
+    const parts = answer.files.map((file: object) => ({ kind: "file", file }));
+    const message = { role: "user", messageId: crypto.randomUUID(), parts: [{ kind: "text", text: "look" }, ...parts] };
+    await platform.call(`/workspaces/${to.id}/a2a`, {
+      ...operator,
+      headers: CANVAS_HEADERS,
+      json: { method: "message/send", params: { message } },
+    });
+    return answer.files;
+  }
+
+  /** What the user's chat shows of a file. */
+  function shownToUser({ uri }: { uri: string }) {
+    const [workspaceId, fileId] = uri.replace("platform-pending:", "").split("/");
+    const path = `/workspaces/${workspaceId}/pending-uploads/${fileId}/content`;
+    return platform.call(path, { ...operator, headers: CANVAS_HEADERS });
   }
 
   beforeEach(async () => {
@@ -69,6 +96,50 @@ describe.each(Object.entries(PLATFORMS))("on %s", (_name, platform) => {
     expect(poller.acked).toBeGreaterThan(0);
     const { body } = await platform.call(`/workspaces/${agent.id}/activity?from=ack`, { token: agent.token });
     expect(body).toEqual([]);
+  });
+
+  it("the Python poller fetches and acks files before the message that names them, and finds them in it", async () => {
+    const poller = pythonPoller(platform, agent);
+    await filesFromCanvas(agent, aFormOf(6));
+    const [message, ...more] = await poller.tick();
+    expect(more).toEqual([]);
+    expect(message).toMatchObject({ kind: "canvas_user", text: "look" });
+    const texts = message?.files?.map((place) => poller.contents.get(place));
+    expect(texts).toEqual(Array.from({ length: 6 }, (_, index) => `content ${index}`));
+  });
+
+  it("a second Python poller skips what the first has acked, leaves its URIs as they are, and goes on", async () => {
+    const [first, second] = [pythonPoller(platform, agent), pythonPoller(platform, agent)];
+    const [file] = await filesFromCanvas(agent, aFormOf(1));
+    expect(await first.tick()).toHaveLength(1);
+    expect(await second.tick()).toMatchObject([{ text: "look", files: [file.uri] }]);
+    expect(second.contents.size).toBe(0);
+    await fromCanvas(agent, "more");
+    expect(await second.tick()).toEqual([{ kind: "canvas_user", text: "more" }]);
+    expect((await shownToUser(file)).text).toBe("content 0");
+  });
+
+  it("the later Python poller hands a file on as a message of its own too", async () => {
+    const poller = pythonPoller(platform, agent, { later: true });
+    await filesFromCanvas(agent, aForm(["notes.txt", "words"]));
+    const [upload, message] = await poller.tick();
+    expect(upload).toMatchObject({ kind: "canvas_user", text: "chat_upload_receive: notes.txt" });
+    expect(upload?.files).toEqual(message?.files);
+    expect(poller.contents.get(upload?.files?.[0] ?? "")).toBe("words");
+  });
+
+  it("molecule-mcp sends files to its user, who reads them though its own poller met, fetched and acked one", async () => {
+    const [client, poller] = [molecule(platform, agent), pythonPoller(platform, agent)];
+    const early = await client.uploadForUser(aForm(["early.txt", "early"]));
+    expect(await poller.tick()).toEqual([]);
+    expect(poller.contents.size).toBe(1);
+    const late = await client.uploadForUser(aForm(["late.txt", "late"]));
+    const sent = await client.sendMessageToUser("two files", [...early, ...late]);
+    expect(sent).toMatchObject({ status: 200, body: { status: "sent" } });
+    expect(await poller.tick()).toEqual([]);
+    expect(poller.contents.size).toBe(1);
+    const texts = await Promise.all([...early, ...late].map(async (file) => (await shownToUser(file)).text));
+    expect(texts).toEqual(["early", "late"]);
   });
 
   it("molecule-mcp registers without a URL, beats, answers its user and lists its peers", async () => {
@@ -123,6 +194,19 @@ describe.each(Object.entries(PLATFORMS))("on %s", (_name, platform) => {
     expect((await client.replyTo(peer, "answer")).body).toMatchObject({ status: "queued" });
     const inbox = await platform.call(`/workspaces/${peer.id}/activity?type=a2a_receive`, { token: peer.token });
     expect(inbox.body).toMatchObject([{ source_id: agent.id, request_body: { id: 7 } }]);
+  });
+
+  it("the TypeScript channel of May sees an upload as a row; later ones fetch it and replace its URI everywhere", async () => {
+    const client = channel(platform, agent);
+    const [file] = await filesFromCanvas(agent, aForm(["notes.txt", "words"]));
+    const { body: rows } = await client.poll();
+    expect(rows.map(({ method }: { method: string }) => method)).toEqual(["message/send", "chat_upload_receive"]);
+    const emitted = await client.emit(rows);
+    expect(emitted).toMatchObject([{ method: "message/send" }]);
+    expect(JSON.stringify(emitted)).not.toContain(file.uri);
+    const [[place, content] = []] = client.contents;
+    expect(content).toBe("words");
+    expect(JSON.stringify(emitted)).toContain(place);
   });
 
   it("the in-container runtime registers its URL without a mode, beats with everything, and notifies with a type", async () => {

@@ -19,7 +19,7 @@ import {
   taskAt,
 } from "../support/delegations.ts";
 import { away, back, query } from "../support/ledger.ts";
-import { type Agent, anAgent, call, poll, tell } from "../support/platform.ts";
+import { type Agent, anAgent, call, poll, send, tell } from "../support/platform.ts";
 import { beat } from "../support/queue-item.ts";
 import { until } from "../support/until.ts";
 
@@ -90,7 +90,7 @@ describe("clients of sections 6.5 to 6.7", () => {
 
   it("the Python poller reads a result as its callee's words, once", async () => {
     const [caller, callee] = await aPair();
-    const poller = pythonPoller({ call }, caller);
+    const poller = pythonPoller({ call, send }, caller);
     await poller.tick();
     const id = await aDelegation(caller, callee);
     await complete(callee, id, "the words");

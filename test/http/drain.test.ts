@@ -1,6 +1,8 @@
-import { describe, expect, it } from "vitest";
-import { DRAIN_BYTES_MAX } from "../../src/http/body.ts";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { DRAIN_BYTES_MAX } from "../../src/uploads/body-reader.ts";
+import { aDeployment } from "../support/client-deployment.ts";
 import { anAgent, answerOf, send } from "../support/platform.ts";
+import { until } from "../support/until.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
 
@@ -49,6 +51,16 @@ describe("the body of a refused request", () => {
     const answer = await send("/nowhere", { method: "POST", body });
     expect(answer.status).toBe(404);
     expect(taken.chunks).toBeLessThanOrEqual(DRAIN_BYTES_MAX / CHUNK_BYTES + 2);
+  });
+
+  it("holds the answer back for a second at most when its sender writes no more", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const body = new ReadableStream<Uint8Array>({ pull: () => new Promise(() => {}) });
+    const answer = aDeployment().send("/nowhere", { method: "POST", body });
+    await until("the body is awaited", async () => vi.getTimerCount() === 2);
+    vi.advanceTimersByTime(1_000);
+    expect((await answer).status).toBe(404);
   });
 
   it("is no obstacle to the answer when its sender has gone", async () => {

@@ -169,9 +169,10 @@ describe("CORS", () => {
   });
 
   it("always admits the platform's own origin, also with a trailing slash or behind another name", async () => {
+    const deployed = aDeployment();
     for (const Origin of [BASE, `${BASE}/`, BASE.replace("http:", "https:")]) {
       const headers = { Origin, "Sec-Fetch-Site": "same-site", Host: "posthouse.test" };
-      expect((await call("/health", { headers })).status, Origin).toBe(200);
+      expect((await deployed.call("/health", { headers })).status, Origin).toBe(200);
     }
     const behind = aDeployment({ EXTERNAL_PLATFORM_URL: "https://edge.example.com/", CORS_ORIGINS: "" });
     const headers = { Origin: "https://edge.example.com", "Sec-Fetch-Site": "cross-site" };

@@ -89,6 +89,19 @@ describe("a held poll", () => {
     for (const { body } of await Promise.all(held)) expect(body).toHaveLength(1);
   });
 
+  it("that finds its object full answers [] and asks to come back, as in a full isolate; a socket is 503", async () => {
+    const agent = await anAgent();
+    await runInDurableObject(workspaceOf(agent), (_instance, state) => {
+      for (let socket = 0; socket < 1_000; socket++) state.acceptWebSocket(new WebSocketPair()[1]);
+    });
+    const full = await poll(agent, { wait: "25" });
+    expect(full).toMatchObject({ status: 200, text: "[]" });
+    expect(full.headers.get("Retry-After")).toBe("5");
+    const headers = { Upgrade: "websocket" };
+    const socket = await call(`/workspaces/${agent.id}/inbox/socket`, { token: agent.token, headers });
+    expect(socket).toMatchObject({ status: 503, body: { code: "overloaded" } });
+  });
+
   it("brings a page that is too large for a frame by a read of its own", async () => {
     const agent = await anAgent();
     const held = poll(agent, { wait: "25" });

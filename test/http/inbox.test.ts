@@ -428,6 +428,16 @@ describe("an agent's report", () => {
 });
 
 describe("session search", () => {
+  it("shows rows beyond 8 MiB of bodies without theirs", async () => {
+    const agent = await anAgent();
+    for (let row = 0; row < 10; row += 1)
+      await report(agent, { activity_type: "agent_log", request_body: "x".repeat(900_000) });
+    await quiet(agent.id);
+    const { body } = await call(`/workspaces/${agent.id}/session-search`, { token: agent.token });
+    expect(body).toHaveLength(10);
+    expect(body.map((row: object) => "request_body" in row)).toEqual([...Array(9).fill(true), false]);
+  });
+
   it("finds words in summaries and bodies, newest first, whatever the case", async () => {
     const agent = await anAgent();
     await tell(agent, "a Needle in the hay");

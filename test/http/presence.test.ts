@@ -1,5 +1,6 @@
 import { env, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { digestOf } from "../../src/domain/credential.ts";
 import { aWorkspace, remove } from "../support/client-tree.ts";
 import { query } from "../support/ledger.ts";
 import { type Agent, anAgent, call, poll, tell } from "../support/platform.ts";
@@ -24,6 +25,14 @@ function later(ms: number): void {
 /** What an alarm or a sweep does: the object looks at what is due. */
 async function look(agent: Agent): Promise<void> {
   await runInDurableObject(workspaceOf(agent), (instance) => instance.wake());
+}
+
+async function lastSeenOf(agent: Agent): Promise<number | null> {
+  return runInDurableObject(
+    workspaceOf(agent),
+    (_instance, { storage: { sql } }) =>
+      sql.exec<{ at: number | null }>("SELECT last_seen AS at FROM workspace").one().at,
+  );
 }
 
 async function statusOf({ id }: Agent): Promise<string> {
@@ -166,5 +175,18 @@ describe("a beat", () => {
     later(2_000);
     await beat(agent);
     expect(await lastSeen()).toBeGreaterThan(registered);
+  });
+});
+
+describe("the platform's own look at a token", () => {
+  it("is no sign of life of its agent, as a call of the agent is", async () => {
+    const agent = await anAgent();
+    const access = { kind: "token", digest: digestOf(agent.token) } as const;
+    const before = await lastSeenOf(agent);
+    later(STALE_MS);
+    expect((await workspaceOf(agent).verify({ access, passive: true })).outcome.ok).toBe(true);
+    expect(await lastSeenOf(agent)).toBe(before);
+    await workspaceOf(agent).verify({ access });
+    expect(await lastSeenOf(agent)).toBe(Date.now());
   });
 });

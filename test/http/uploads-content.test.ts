@@ -105,8 +105,7 @@ describe("the content of a staged file", () => {
     const get = vi.spyOn(Object.getPrototypeOf(aBucket()), "get").mockRejectedValueOnce(new Error("bucket away"));
     onTestFinished(() => get.mockRestore());
     const away = await read(parcel, agent.token);
-    expect(away.status).toBe(500);
-    expect(away.body.error).toEqual(expect.any(String));
+    expect(away).toMatchObject({ status: 500, body: { error: "storage error", code: "upload.storage_away" } });
     expect(away.text).not.toContain("bucket away");
     expect((await read(parcel, agent.token)).status).toBe(200);
     await aBucket().delete(await keysOf(agent));

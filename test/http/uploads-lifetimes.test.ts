@@ -1,4 +1,4 @@
-import { env, runInDurableObject } from "cloudflare:test";
+import { env, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { aBucket, randomBytes } from "../storage/blobs.ts";
 import { aWorkspace, remove } from "../support/client-tree.ts";
@@ -86,6 +86,45 @@ describe("a file that nobody fetches", () => {
     expect((await read(parcel)).status).toBe(200);
     await waitForAlarm(agent, DAY_MS + MINUTE_MS);
     expect(await expiriesOf(agent)).toHaveLength(1);
+  });
+
+  it("is not fetched by a HEAD of its agent: the sender is still told", async () => {
+    const agent = await anAgent();
+    const { content } = await stageOne(agent);
+    expect((await call(content, { method: "HEAD", token: agent.token })).status).toBe(200);
+    await waitForAlarm(agent, DAY_MS + MINUTE_MS);
+    expect(await expiriesOf(agent)).toHaveLength(1);
+  });
+
+  it("is not saved by a notify that comes when its time is over and its alarm late: the sender is told", async () => {
+    const agent = await anAgent();
+    const { uri } = await stageOne(agent);
+    wait(DAY_MS + MINUTE_MS);
+    const json = { message: "here", attachments: [{ uri, name: "alpha.txt" }] };
+    expect((await call(`/workspaces/${agent.id}/notify`, { json, token: agent.token })).status).toBe(200);
+    await waitForAlarm(agent, MINUTE_MS);
+    expect(await expiriesOf(agent)).toHaveLength(1);
+  });
+
+  it("is told of to live listeners also when the ledger had the row before them", async () => {
+    const agents = await Promise.all(Array.from({ length: 5 }, () => anAgent()));
+    await Promise.all(agents.map((agent) => stageOne(agent)));
+    wait(DAY_MS + MINUTE_MS);
+    for (const { id } of agents) {
+      const workspace = env.WORKSPACE.getByName(id);
+      await runDurableObjectAlarm(workspace);
+      await until("the hub has heard of every event", () =>
+        runInDurableObject(workspace, (_instance, { storage: { sql } }) => {
+          const { through } = sql.exec<{ through: number }>("SELECT hub_through AS through FROM workspace").one();
+          const { last } = sql
+            .exec<{ last: number }>(
+              "SELECT max((SELECT max(seq) FROM activity WHERE event IS NOT NULL), (SELECT coalesce(max(seq), 0) FROM events)) AS last",
+            )
+            .one();
+          return through >= last;
+        }),
+      );
+    }
   });
 });
 
@@ -183,6 +222,15 @@ describe("the bytes in the bucket", () => {
 });
 
 describe("an upload that stops in the middle and never ends", () => {
+  it("loses the bytes that it left in the bucket as soon as nobody may commit them", async () => {
+    const agent = await anAgent();
+    const uploadId = crypto.randomUUID();
+    await env.WORKSPACE.getByName(agent.id).openUpload({ access: { kind: "admin" }, uploadId });
+    await aBucket().put(`${agent.id}/${uploadId}`, "a whole body whose Worker died before the commit");
+    await waitForAlarm(agent, 6 * MINUTE_MS);
+    expect(await keysOf(agent)).toEqual([]);
+  });
+
   it("can be committed no more after five minutes, and leaves nothing", async () => {
     const agent = await anAgent();
     const { answer, sendRest } = await halfSent(agent, randomBytes(200_000));

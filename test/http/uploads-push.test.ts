@@ -36,21 +36,55 @@ describe("files for a push agent", () => {
   });
 
   it.each([
-    ["status/413", 413, '{"error":"agent says 413"}', "application/json"],
-    ["status/500", 500, '{"error":"agent says 500"}', "application/json"],
-    ["text/200", 200, "<html>words</html>", "text/html"],
-    ["redirect", 302, "{}", null],
-  ])("are answered with the agent's own words (%s), of whose headers only the type comes back", async (...row) => {
-    const [behaviour, status, text, type] = row;
+    ["status/413", 413, '{"error":"agent says 413"}'],
+    ["status/500", 500, '{"error":"agent says 500"}'],
+    ["redirect", 302, "{}"],
+    ["text/200", 200, "<html>words</html>"],
+  ])("are answered with the agent's own words (%s), and none of its other headers", async (...row) => {
+    const [behaviour, status, text] = row;
     const agent = await aPushAgent("script");
     await agent.player.play(behaviour);
-    const answers = [await upload(agent.id, aFormOf(1)), await download(agent.id)];
-    for (const answer of answers) {
+    for (const answer of [await upload(agent.id, aFormOf(1)), await download(agent.id)]) {
       expect(answer).toMatchObject({ status, text });
-      expect(answer.headers.get("Content-Type")).toBe(type);
       expect(answer.headers.get("Location")).toBeNull();
     }
     expect(await agent.player.received()).toHaveLength(2);
+  });
+
+  it("are answered as JSON, or as bytes to be saved: an agent's page never runs here", async () => {
+    const agent = await aPushAgent("script");
+    const headersOf = async (behaviour: string) => {
+      await agent.player.play(behaviour);
+      const { headers } = await upload(agent.id, aFormOf(1));
+      expect(headers.get("Content-Security-Policy")).toBe("sandbox");
+      expect(headers.get("X-Content-Type-Options")).toBe("nosniff");
+      return [headers.get("Content-Type"), headers.get("Content-Disposition")];
+    };
+    expect(await headersOf("echo")).toEqual(["application/json", null]);
+    expect(await headersOf("type/application%2Fjson;charset=utf-8")).toEqual(["application/json;charset=utf-8", null]);
+    for (const type of ["text%2Fhtml", "application%2Fjson,%20text%2Fhtml", "application%2Fjson;x,%20text%2Fhtml"]) {
+      expect(await headersOf(`type/${type}`), type).toEqual(["application/octet-stream", "attachment"]);
+    }
+    expect(await headersOf("redirect")).toEqual(["application/octet-stream", "attachment"]);
+  });
+
+  it("are 502 for a client that writes all of a large one before it reads, though the agent takes nothing", async () => {
+    const chunks = 24;
+    let taken = 0;
+    const body = new ReadableStream<Uint8Array>(
+      {
+        pull(controller) {
+          if (taken === chunks) return controller.close();
+          taken += 1;
+          controller.enqueue(new Uint8Array(1024 * 1024));
+        },
+      },
+      { highWaterMark: 0 },
+    );
+    const agent = await anAgent({ delivery_mode: "push", url: "http://127.0.0.1:1/" });
+    const answer = await uploadBytes(agent, body, "multipart/form-data; boundary=b");
+    expect(answer).toMatchObject({ status: 502, body: { error: "workspace unreachable" } });
+    expect(taken).toBe(chunks);
   });
 
   it("are 502 when nobody answers, 422 when the agent never told a URL, and refused for one that may not be called", async () => {
@@ -83,6 +117,25 @@ describe("a file of an agent's own disk", () => {
     const agent = await aPushAgent("echo");
     expect(await download(agent.id, path)).toMatchObject({ status: 400, body: { error } });
     expect(await agent.player.received()).toEqual([]);
+  });
+
+  it("is saved under the agent's name for it, or its own, and is never shown as the platform's", async () => {
+    const agent = await aPushAgent("script");
+    const dispositionOf = async (behaviour: string, path?: string) => {
+      await agent.player.play(behaviour);
+      const { headers } = await download(agent.id, path);
+      expect(headers.get("Content-Security-Policy")).toBe("sandbox");
+      expect(headers.get("X-Content-Type-Options")).toBe("nosniff");
+      return headers.get("Content-Disposition");
+    };
+    const saved = (name: string) => `attachment; filename="${name}"; filename*=UTF-8''${name}`;
+    expect(await dispositionOf("text/200", "/workspace/über us.html")).toBe(saved("_ber_us.html"));
+    const named = (disposition: string) => dispositionOf(`disposition/${encodeURIComponent(disposition)}`);
+    expect(await named('inline; filename="report 1.html"')).toBe(saved("report_1.html"));
+    expect(await named("inline; filename*=UTF-8''r%C3%BC.svg")).toBe(saved("r_.svg"));
+    expect((await download(agent.id)).headers.get("Content-Length")).toBe("17");
+    expect(await named("inline")).toBe(saved("a.txt"));
+    expect(await named('inline; filename="a"; filename="b"')).toBe(saved("a.txt"));
   });
 
   it("is 422 for an agent that polls, 404 where nobody is, 410 where somebody was", async () => {

@@ -1,3 +1,4 @@
+import { env, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { aBucket, randomBytes } from "../storage/blobs.ts";
 import { ADMIN_TOKEN, aDeployment } from "../support/client-deployment.ts";
@@ -14,6 +15,7 @@ import {
   uploadBytes,
 } from "../support/parcel-post.ts";
 import { anAgent, call, poll } from "../support/platform.ts";
+import { quiet } from "../support/quiet.ts";
 import { until } from "../support/until.ts";
 import { BOUNDARY, fileHeaders, multipartBody } from "../uploads/bodies.ts";
 
@@ -107,6 +109,11 @@ describe("an upload is refused and leaves no row, no file and no bytes when", ()
     const answer = await upload(agent.id, aFormOf(1));
     expect(answer).toMatchObject({ status: 500, body: { error: "could not stage files" } });
     expect(await heldBy(agent)).toEqual(NOTHING_HELD);
+    await quiet(agent.id);
+    const counters = await runInDurableObject(env.WORKSPACE.getByName(agent.id), (_instance, { storage: { sql } }) =>
+      sql.exec<{ counters: string }>("SELECT counters FROM workspace").one(),
+    );
+    expect(JSON.parse(counters.counters)).toEqual({ upload_error: 1 });
     expect((await upload(agent.id, aFormOf(1))).status).toBe(200);
   });
 });
@@ -166,6 +173,20 @@ describe("an upload to whom it cannot reach", () => {
     }
     expect(await heldBy(agent)).toEqual(NOTHING_HELD);
     expect((await poll(agent)).body).toEqual([]);
+  });
+
+  it("is 401 for a revoked token before anything is said of the body", async () => {
+    const agent = await anAgent();
+    const { body } = await call(`/workspaces/${agent.id}/tokens`, { method: "POST" });
+    const { body: list } = await call(`/workspaces/${agent.id}/tokens`);
+    for (const { id } of list.tokens) await call(`/workspaces/${agent.id}/tokens/${id}`, { method: "DELETE" });
+    for (const token of [agent.token, body.auth_token as string]) {
+      const options = { method: "POST", body: "no form", token, headers: { "Content-Type": "text/plain" } };
+      expect(await call(`/workspaces/${agent.id}/chat/uploads`, options)).toMatchObject({
+        status: 401,
+        body: { error: "invalid workspace auth token" },
+      });
+    }
   });
 
   it("is 422 where the deployment has no bucket, whatever the agent registered", async () => {

@@ -1,4 +1,5 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { Workspace } from "../../src/durable-objects/workspace/workspace.ts";
 import { ADMIN_TOKEN, aDeployment } from "../support/client-deployment.ts";
 import { aFamily, aRemovedAgent, aWorkspace, remove } from "../support/client-tree.ts";
 import { query } from "../support/ledger.ts";
@@ -39,6 +40,20 @@ async function listed({ id }: Pick<Agent, "id">) {
   const { body } = await call("/workspaces");
   return body.find((workspace: { id: string }) => workspace.id === id);
 }
+
+describe("a workspace with a large card", () => {
+  it("is listed without it while its object does not answer, and hides nobody else", async () => {
+    const card = { name: "large", skills: [], text: "x".repeat(100_000) };
+    const [agent, other] = [await anAgent({ agent_card: card }), await anAgent()];
+    const cardOf = async (id: string) =>
+      (await call("/workspaces")).body.find((entry: { id: string }) => entry.id === id).agent_card;
+    expect(await cardOf(agent.id)).toEqual(card);
+    const read = vi.spyOn(Workspace.prototype, "agentCard").mockRejectedValueOnce(new Error("overloaded"));
+    onTestFinished(() => read.mockRestore());
+    expect(await cardOf(agent.id)).toBeNull();
+    expect(await cardOf(other.id)).toMatchObject({ name: "agent" });
+  });
+});
 
 describe("creating an external workspace", () => {
   it("answers 201 with the connection and a token that works, shown once", async () => {

@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,6 +19,7 @@ const SMALL_FILE_BYTES = 64 * KIB;
 const PAGE_ROWS = 50;
 const SENDERS = 4;
 const MESSAGES_BEFORE_KILL = 100;
+const MESSAGES_MIN = 20;
 const END_LIMIT_MS = 20_000;
 const LOOK_AGAIN_MS = 50;
 
@@ -219,10 +220,11 @@ describe("npm start", () => {
     expect(execFileSync("sh", ["-c", lines], { encoding: "utf8", env: environment })).toContain('"text":"hello"');
   });
 
-  it("keeps its keys to itself", async () => {
+  it("keeps its keys and its state to itself", async () => {
     const place = await aPlace();
     await start(place).ready;
     expect(statSync(join(place.dataDir, "keys.json")).mode & 0o777).toBe(0o600);
+    expect(statSync(join(place.dataDir, "state")).mode & 0o777).toBe(0o700);
   });
 
   it("leaves no process behind after Ctrl-C, and does not call that a crash", async () => {
@@ -270,29 +272,105 @@ describe("npm start", () => {
     expect(readdirSync(place.dataDir)).not.toContain("postgres");
   });
 
-  it("says in one line that the database of DATABASE_URL cannot be reached", async () => {
-    const nobody = await claimPort(0);
-    const platform = start(await aPlace(), { DATABASE_URL: `postgres://user:secret@127.0.0.1:${nobody}/ledger` });
-    expect(await platform.exited).toBe(1);
-    expect(linesOf(platform)).toEqual([
-      expect.stringContaining(`127.0.0.1:${nobody} cannot be used: connect ECONNREFUSED`),
-    ]);
+  it("starts without the database of DATABASE_URL, and brings its ledgers up to date once it is there", async () => {
+    const place = await aPlace();
+    const cluster = { dataDir: join(place.dataDir, "theirs"), port: 0, durable: false };
+    const away = await startPostgres(cluster);
+    await away.stop();
+    const url = new URL(away.url);
+    url.password = "secret";
+    const platform = start(place, { DATABASE_URL: url.href });
+    const wire = new Wire(await platform.ready);
+    expect(linesOf(platform)[0]).toContain(`127.0.0.1:${away.port} is away (connect ECONNREFUSED`);
+    const agent = await wire.createAgent("bookkeeper");
+    await wire.sendMessage(agent.id, "for the books");
+    expect((await inboxOf(wire, agent)).map(textOf)).toEqual(["for the books"]);
+
+    const server = await startPostgres({ ...cluster, port: away.port });
+    onTestFinished(() => server.stop());
+    await until(() => platform.output().includes("is there, and migrated."));
+    expect(await ledgerRowsOf(server.url, agent.id)).toEqual([expect.objectContaining({ method: "message/send" })]);
     expect(platform.output()).not.toContain("secret");
   });
 
-  it.each([
-    { part: "the Worker runtime", word: "/run/workerd" },
-    { part: "Postgres", word: "/bin/postgres" },
-  ])("reports that $part crashed, and ends with an error and nothing left", async ({ part, word }) => {
+  it("says in one line that the database of DATABASE_URL refuses", async () => {
+    const place = await aPlace();
+    const server = await startPostgres({ dataDir: join(place.dataDir, "theirs"), port: 0, durable: false });
+    onTestFinished(() => server.stop());
+    const platform = start(place, { DATABASE_URL: server.url.replace(/postgres$/, "nothing") });
+    expect(await platform.exited).toBe(1);
+    expect(linesOf(platform)).toEqual([
+      `The database at 127.0.0.1:${server.port} cannot be used: database "nothing" does not exist`,
+    ]);
+  });
+
+  it("takes and hands out messages while Postgres is away, and has each in the ledger once afterwards", async () => {
+    const place = await aPlace();
+    const platform = start(place);
+    const wire = new Wire(await platform.ready);
+    let sentCount = 0;
+    const isBack = () => platform.output().includes("Postgres is back.");
+    const converse = async () => {
+      const agent = await wire.createAgent("correspondent");
+      const rows: Row[] = [];
+      while (rows.length < MESSAGES_MIN || !isBack()) {
+        await wire.sendMessage(agent.id, `${rows.length}`);
+        sentCount++;
+        const cursor = rows.at(-1);
+        rows.push(...(await wire.poll(agent, cursor ? { since_id: cursor.id } : { since_secs: "3600" })));
+      }
+      expect(rows.map(textOf)).toEqual(rows.map((_, index) => `${index}`));
+      return { agent, ids: rows.map(({ id }) => id) };
+    };
+    const conversations = Array.from({ length: SENDERS }, converse);
+    await until(() => sentCount > SENDERS);
+    kill(processWith(platform, "/bin/postgres"), "SIGKILL");
+    await until(() => platform.output().includes("Postgres ended unexpectedly"));
+    const countWhenAway = sentCount;
+
+    for (const { agent, ids } of await Promise.all(conversations)) {
+      const rows = await ledgerRowsOf(embeddedUrl(place), agent.id, ids.length);
+      expect(rows.map(({ id }) => id)).toEqual(ids);
+    }
+    expect(sentCount).toBeGreaterThan(countWhenAway);
+  });
+
+  it("ends altogether at Ctrl-C, also while Postgres is started again", async () => {
+    const platform = start(await aPlace());
+    await platform.ready;
+    kill(processWith(platform, "/bin/postgres"), "SIGKILL");
+    await until(() => platform.output().includes("Postgres ended unexpectedly"));
+    const family = familyOf(platform);
+    kill(-platform.pid, "SIGINT");
+    await platform.exited;
+    await allGone(family);
+    expect(platform.output()).not.toContain("Posthouse stops");
+  });
+
+  it("reports that the Worker runtime crashed, and ends with an error and nothing left", async () => {
     const platform = start(await aPlace());
     await platform.ready;
     const family = familyOf(platform);
-    kill(processWith(platform, word), "SIGKILL");
+    kill(processWith(platform, "/run/workerd"), "SIGKILL");
     expect(await platform.exited).not.toBe(0);
-    expect(platform.output()).toContain(`${part} ended unexpectedly`);
+    expect(platform.output()).toContain("the Worker runtime ended unexpectedly");
     await allGone(family);
   });
 });
+
+async function until(isReached: () => boolean): Promise<void> {
+  const deadline = Date.now() + END_LIMIT_MS;
+  while (!isReached()) {
+    if (Date.now() > deadline) throw new Error(`not in time: ${isReached}`);
+    await sleep(LOOK_AGAIN_MS);
+  }
+}
+
+/** Postgres writes its port into the fourth line. */
+function embeddedUrl({ dataDir }: Place): string {
+  const port = readFileSync(join(dataDir, "postgres", "postmaster.pid"), "utf8").split("\n")[3];
+  return `postgresql://postgres@127.0.0.1:${port}/postgres`;
+}
 
 /** What our own program printed, without npm's words around it. */
 function linesOf(platform: SpawnedPlatform): string[] {
@@ -300,15 +378,16 @@ function linesOf(platform: SpawnedPlatform): string[] {
   return lines.filter((line) => line !== "" && !line.startsWith("> ") && !line.startsWith("npm "));
 }
 
-/** The activity of a workspace in the ledger, once there is any: it follows shortly after the answer. */
-async function ledgerRowsOf(databaseUrl: string, workspaceId: string): Promise<unknown[]> {
+/** The activity of a workspace in the ledger, once there is so much of it: it follows shortly after the answer. */
+async function ledgerRowsOf(databaseUrl: string, workspaceId: string, countMin = 1): Promise<Row[]> {
   const database = new pg.Client({ connectionString: databaseUrl });
   await database.connect();
   onTestFinished(() => database.end());
+  const query = "SELECT * FROM activity_logs WHERE workspace_id = $1 ORDER BY seq";
   const deadline = Date.now() + END_LIMIT_MS;
   for (;;) {
-    const { rows } = await database.query("SELECT * FROM activity_logs WHERE workspace_id = $1", [workspaceId]);
-    if (rows.length > 0 || Date.now() > deadline) return rows;
+    const { rows } = await database.query(query, [workspaceId]);
+    if (rows.length >= countMin || Date.now() > deadline) return rows;
     await sleep(LOOK_AGAIN_MS);
   }
 }

@@ -25,6 +25,11 @@ const BEHAVIOURS: Record<string, Behaviour> = {
   },
   status: (response, code) => answer(response, Number(code), JSON.stringify({ error: `agent says ${code}` })),
   text: (response, code) => answer(response, Number(code), "<html>words</html>", { "content-type": "text/html" }),
+  type: (response, type) => answer(response, 200, "{}", { "content-type": decodeURIComponent(type) }),
+  disposition: (response, value) => {
+    const headers = { "content-type": "text/html", "content-disposition": decodeURIComponent(value) };
+    answer(response, 200, "<script></script>", { ...headers, "content-length": 17 });
+  },
   hold: async (response, argument, agent, body) => {
     await agent.released.promise;
     await behave(response, argument === "" ? "echo" : argument, agent, body);
@@ -55,7 +60,10 @@ export default async function setup(project: TestProject): Promise<() => Promise
     return agent;
   };
   const server = http.createServer(async (request, response) => {
-    const body = (await request.toArray()).join("");
+    const chunks = await request.toArray().catch(() => null);
+    // Whoever was cut off said nothing.
+    if (chunks === null) return;
+    const body = chunks.join("");
     const [, kind = "", name = "", ...rest] = (request.url ?? "").split("/");
     const agent = agentOf(name);
     if (kind === "control") return control(response, rest[0] ?? "", agent, body);

@@ -1,6 +1,6 @@
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
-import { configOf } from "../../src/config.ts";
+import { configOf, parseConfig } from "../../src/config.ts";
 import { checkReadablePath, type FileAgent, forwardUpload, readAgentFile } from "../../src/uploads/agent-files.ts";
 import { aPushAgent, PushAgent } from "../support/agent-server.ts";
 import { aFormOf, upload } from "../support/parcel-post.ts";
@@ -14,6 +14,17 @@ function anAgentAt(url: string | null, external = true): FileAgent {
 
 function aRequest(headers: Record<string, string> = { "Content-Type": "multipart/form-data; boundary=x" }): Request {
   return new Request("http://posthouse.test/", { method: "POST", body: new Uint8Array([1, 2]), headers });
+}
+
+/** A body of unknown length in pieces of so many bytes. */
+function aStream(...pieces: number[]): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    pull(controller) {
+      const size = pieces.shift();
+      if (size === undefined) controller.close();
+      else controller.enqueue(new Uint8Array(size));
+    },
+  });
 }
 
 describe("files of a push agent", () => {
@@ -44,6 +55,29 @@ describe("files of a push agent", () => {
     ["a URL that is not public", anAgentAt("http://169.254.169.254/"), "a2a.not_routable"],
   ])("are refused for %s", async (_what, agent, code) => {
     await expect(forwardUpload(agent, aRequest(), config)).rejects.toMatchObject({ code });
+  });
+
+  it("are refused over the request's cap before the agent is called, and without a length as soon as they pass it", async () => {
+    const small = parseConfig({ ...env, UPLOAD_REQUEST_BYTES: "1000" });
+    const refusal = { code: "upload.request_too_large", options: { details: { max: 1_000 } } };
+    const told = aRequest({ "Content-Length": "1001" });
+    await expect(forwardUpload(anAgentAt(new PushAgent().url("echo")), told, small)).rejects.toMatchObject(refusal);
+    const { player } = await aPushAgent("echo");
+    const untold = new Request("http://posthouse.test/", { method: "POST", body: aStream(1_000, 1) });
+    await expect(forwardUpload(anAgentAt(player.url("echo")), untold, small)).rejects.toMatchObject(refusal);
+    expect(await player.received()).toEqual([]);
+  });
+
+  it("are unreadable when their client leaves", async () => {
+    const body = new ReadableStream({ pull: (controller) => controller.error(new Error("gone")) });
+    const request = new Request("http://posthouse.test/", { method: "POST", body });
+    const left = forwardUpload(anAgentAt(new PushAgent().url("echo")), request, config);
+    await expect(left).rejects.toMatchObject({ code: "upload.unreadable" });
+  });
+
+  it("may be none at all", async () => {
+    const request = new Request("http://posthouse.test/", { method: "POST" });
+    expect((await forwardUpload(anAgentAt(new PushAgent().url("echo")), request, config)).status).toBe(200);
   });
 
   it("are 502 when the agent does not answer", async () => {

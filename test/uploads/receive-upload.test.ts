@@ -137,6 +137,18 @@ describe("an upload without a length", () => {
   });
 });
 
+describe("two uploads without a length whose clients sent no more", () => {
+  it("do not keep a third from running", async () => {
+    const body = multipartBody([aFile(randomBytes(1_000))]);
+    const stalled = () => anUpload(body, CONTENT_TYPE, { declaredBytes: null, stallsAfter: 500 });
+    const deps = recordingDeps({ idleMs: 1 });
+    const uploads = [1, 2].map(() => receiveUpload(crypto.randomUUID(), stalled(), deps));
+    await Promise.allSettled(uploads);
+    const third = anUpload(body, CONTENT_TYPE, { declaredBytes: null });
+    expect((await receiveUpload(crypto.randomUUID(), third, deps)).files).toHaveLength(1);
+  });
+});
+
 describe("an upload that is refused leaves no key, no open intent and no file:", () => {
   const cut = (body: Uint8Array) => body.slice(0, body.length - 4);
 
@@ -183,6 +195,18 @@ describe("an upload that is refused leaves no key, no open intent and no file:",
     const [deps, workspaceId] = [recordingDeps(), crypto.randomUUID()];
     const body = multipartBody([aFile(randomBytes(MIB))]);
     const upload = receiveUpload(workspaceId, anUpload(body, CONTENT_TYPE, { breaksAfter: 500_000 }), deps);
+    await expect(upload).rejects.toMatchObject({ code: "upload.unreadable" });
+    await expectNothingLeft(deps, workspaceId);
+  });
+
+  it.each([
+    ["with its length told", undefined],
+    ["without a length", null],
+  ])("no byte came for too long, %s", async (_, declaredBytes) => {
+    const [deps, workspaceId] = [recordingDeps({ idleMs: 1 }), crypto.randomUUID()];
+    const body = multipartBody([aFile(randomBytes(1_000))]);
+    const stalled = { stallsAfter: 500, ...(declaredBytes === undefined ? {} : { declaredBytes }) };
+    const upload = receiveUpload(workspaceId, anUpload(body, CONTENT_TYPE, stalled), deps);
     await expect(upload).rejects.toMatchObject({ code: "upload.unreadable" });
     await expectNothingLeft(deps, workspaceId);
   });

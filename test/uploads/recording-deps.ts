@@ -52,6 +52,7 @@ export function recordingDeps(changed: Partial<UploadDeps> = {}): RecordingDeps 
     },
     blobs: new R2BlobStore(aBucket(bucketCalls)),
     limits: DEFAULT_UPLOAD_LIMITS,
+    idleMs: 30_000,
     now: () => 0,
     ...changed,
   };
@@ -59,18 +60,19 @@ export function recordingDeps(changed: Partial<UploadDeps> = {}): RecordingDeps 
 
 const CHUNK_BYTES = 100_000;
 
-/** A POST of the body in pieces, as a client sends it; `breaksAfter` bytes the client is gone. */
+/** A POST of the body in pieces, as a client sends it; after so many bytes the client is gone, or sends no more. */
 export function anUpload(
   body: Uint8Array,
   contentType: string,
-  options: { declaredBytes?: number | null; breaksAfter?: number } = {},
+  options: { declaredBytes?: number | null; breaksAfter?: number; stallsAfter?: number } = {},
 ): Request {
-  const { declaredBytes = body.length, breaksAfter } = options;
+  const { declaredBytes = body.length, breaksAfter, stallsAfter } = options;
   let at = 0;
   const stream = new ReadableStream({
     type: "bytes",
     pull(controller) {
-      const end = Math.min(at + CHUNK_BYTES, breaksAfter ?? body.length);
+      if (at === stallsAfter) return new Promise(() => {});
+      const end = Math.min(at + CHUNK_BYTES, stallsAfter ?? breaksAfter ?? body.length);
       if (end > at) controller.enqueue(body.slice(at, end));
       at = end;
       if (at === breaksAfter) controller.error(new Error("client is gone"));

@@ -63,6 +63,8 @@ export interface Gauges {
 
 const CONFIRMATION_WAIT_MS = 2_000;
 const NAME_ATTEMPTS = 20;
+/** Large cards read at once. */
+const CARD_CONCURRENCY = 6;
 const SCRUB_SLICE = 500;
 
 /** The tree and the board. Single-threaded, so names and cycles need no lock. */
@@ -398,15 +400,21 @@ export class Directory extends DurableObject<Env> {
     return node;
   }
 
-  /** Cards over the board's limit are read from their objects. */
-  #withLargeCards(nodes: NodeRow[]): Promise<NodeRow[]> {
-    return Promise.all(
-      nodes.map(async (node) => {
-        if (node.card_in_object === 0) return node;
-        const { outcome } = await workspaceStub(this.env, node.id).agentCard();
-        return { ...node, agent_card: outcome.ok ? outcome.value : null };
-      }),
-    );
+  /** Cards over the board's limit are read from their objects; one that does not answer is shown without. */
+  async #withLargeCards(nodes: NodeRow[]): Promise<NodeRow[]> {
+    const cards = new Map<string, string | null>();
+    const large = nodes.filter((node) => node.card_in_object === 1);
+    for (let at = 0; at < large.length; at += CARD_CONCURRENCY) {
+      await Promise.all(
+        large.slice(at, at + CARD_CONCURRENCY).map(async ({ id }) => {
+          const reply = await workspaceStub(this.env, id)
+            .agentCard()
+            .catch(() => null);
+          cards.set(id, reply?.outcome.ok ? reply.outcome.value : null);
+        }),
+      );
+    }
+    return nodes.map((node) => (cards.has(node.id) ? { ...node, agent_card: cards.get(node.id) ?? null } : node));
   }
 
   async #deliver(effect: Effect): Promise<Delivery> {

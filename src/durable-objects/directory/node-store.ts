@@ -2,7 +2,7 @@ import type { BoardEntry } from "../../domain/board.ts";
 import { MAX_KINSHIP_LEVELS, type Path } from "../../domain/hierarchy.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import type { MirroredTable } from "../shared/flush.ts";
-import { mirroredTable } from "../shared/mirrored.ts";
+import { mirroredTable, sizeOf } from "../shared/mirrored.ts";
 
 /** One workspace as the directory knows it. */
 export interface NodeRow extends Record<string, SqlStorageValue> {
@@ -204,7 +204,7 @@ export class NodeStore {
     return mirroredTable<NodeRow>(this.#sql, {
       ledger: "workspaces",
       table: "nodes",
-      size: "(500 + coalesce(length(agent_card), 0) + length(sample_error))",
+      size: sizeOf("agent_card", "sample_error", "name", "role", "url", "current_task", "workspace_dir"),
       toLedger: (row) => ({
         id: row.id,
         name: row.name,

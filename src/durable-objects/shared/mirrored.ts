@@ -2,6 +2,14 @@ import type { LedgerName, LedgerRow } from "../../ledgers/rows.ts";
 import type { MirroredTable } from "./flush.ts";
 
 /**
+ * SQL expression of a row's size: its texts, and what the rest comes to. `octet_length` reads the length from the
+ * row's header, where `length` would read all of a text to count its characters.
+ */
+export function sizeOf(...texts: string[]): string {
+  return `(${[`200`, ...texts.map((column) => `coalesce(octet_length(${column}), 0)`)].join(" + ")})`;
+}
+
+/**
  * A table whose rows the ledger mirrors: `seq INTEGER PRIMARY KEY`, `version INTEGER`, and a partial index on
  * `version WHERE version <> seq`, so that fresh rows are found by key and changed ones by the index.
  */
@@ -10,7 +18,7 @@ export function mirroredTable<Row extends Record<string, SqlStorageValue>>(
   options: {
     ledger: LedgerName;
     table: string;
-    /** SQL expression of a row's size in bytes that reads no body (`length()` of a column does not). */
+    /** SQL expression of a row's size in bytes; see `sizeOf`. */
     size: string;
     /** Limits what is mirrored, e.g. away with rows that only stand for a pruned one. */
     toLedger: (row: Row & { seq: number; version: number }) => LedgerRow;

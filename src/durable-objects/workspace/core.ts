@@ -17,6 +17,8 @@ import { ReceivedStore } from "./received-store.ts";
 import { TokenStore } from "./token-store.ts";
 import { UploadStore } from "./upload-store.ts";
 
+/** How full an object may be and still take reports and notes of its own agent. */
+const OWN_SHARE_MAX = 0.9;
 const HOUR_MS = 60 * 60 * 1000;
 
 /** The stores of one workspace and the counter they share; what the modules beside it work on. */
@@ -86,6 +88,12 @@ export class Core {
     const { readSeq, ackedSeq } = this.profile.get();
     const unread = this.inbox.unread(Math.max(readSeq, ackedSeq));
     if (unread < this.config.INBOX_UNREAD_ROWS && this.sql.databaseSize < this.config.INBOX_BYTES) return;
+    throw new Refusal("inbox.full", { retryAfter: 60 });
+  }
+
+  /** Refuses an agent's own words before they take the room that is left for its mail. */
+  requireOwnRoom(): void {
+    if (this.sql.databaseSize < this.config.INBOX_BYTES * OWN_SHARE_MAX) return;
     throw new Refusal("inbox.full", { retryAfter: 60 });
   }
 

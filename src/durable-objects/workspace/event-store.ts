@@ -1,6 +1,6 @@
 import type { RowIds } from "../../domain/row-id.ts";
 import type { MirroredTable } from "../shared/flush.ts";
-import { mirroredTable } from "../shared/mirrored.ts";
+import { mirroredTable, sizeOf } from "../shared/mirrored.ts";
 
 interface EventRow extends Record<string, SqlStorageValue> {
   seq: number;
@@ -9,6 +9,9 @@ interface EventRow extends Record<string, SqlStorageValue> {
   payload: string;
   created_at: number;
 }
+
+/** What is read of events at once; one always fits. */
+const BATCH_CHARS_MAX = 1024 * 1024;
 
 /** A recorded event on its way to ledger and hub. `createdAt` in µs. */
 export interface RecordedEvent {
@@ -43,11 +46,20 @@ export class EventStore {
     );
   }
 
-  after(version: number, limit: number): RecordedEvent[] {
-    return this.#sql
-      .exec<EventRow>("SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", version, limit)
-      .toArray()
-      .map((row) => ({ version: row.version, event: row.event_type, payload: row.payload, createdAt: row.created_at }));
+  /** Events after a version, oldest first; `through` is how far they are complete. */
+  after(version: number, limit: number): { recorded: RecordedEvent[]; through: number } {
+    const recorded: RecordedEvent[] = [];
+    let size = 0;
+    for (const row of this.#sql.exec<EventRow>(
+      "SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
+      version,
+      limit,
+    )) {
+      recorded.push({ version: row.version, event: row.event_type, payload: row.payload, createdAt: row.created_at });
+      size += row.payload.length;
+      if (recorded.length === limit || size > BATCH_CHARS_MAX) return { recorded, through: row.version };
+    }
+    return { recorded, through: Number.POSITIVE_INFINITY };
   }
 
   /** When the oldest event was recorded, in µs; null when there is none. */
@@ -69,7 +81,7 @@ export class EventStore {
     return mirroredTable<EventRow>(this.#sql, {
       ledger: "structure_events",
       table: "events",
-      size: "(100 + length(payload))",
+      size: sizeOf("payload", "event_type"),
       toLedger: (row) => ({
         id: this.#ids().idOf(row.seq),
         workspace_id: workspaceId(),

@@ -67,9 +67,10 @@ export class Files implements Clock {
     return this.#core.uploads.renew(uploadId, now);
   }
 
-  /** Ends an open intent for good: nobody's bytes will be committed under it. */
-  abandon(uploadId: string, now: number): void {
+  /** Ends an open intent for good: nobody's bytes will be committed under it. `failed`: the store did not take them. */
+  abandon(uploadId: string, failed: boolean, now: number): void {
     this.#core.uploads.abandon(uploadId, now);
+    if (failed) this.#core.profile.count("upload_error");
   }
 
   /**
@@ -105,13 +106,16 @@ export class Files implements Clock {
     });
   }
 
-  /** A file for its agent, which notes the fetch, or for an operator or person at the canvas, which does not. */
-  fetch(fileId: string, reader: "agent" | "user", now: number): StoredBytes {
+  /**
+   * A file for its agent, or for an operator or person at the canvas. The agent's fetch is noted, unless it only
+   * looks: then its time runs on as before.
+   */
+  fetch(fileId: string, reader: "agent" | "user", looks: boolean, now: number): StoredBytes {
     const { uploads, profile } = this.#core;
     this.#expire(now);
     const stored = this.#require(fileId);
     if (!readableBy(stored.file, reader, now)) throw new Refusal("upload.not_found");
-    if (reader === "agent") {
+    if (reader === "agent" && !looks) {
       uploads.fetched(stored, now);
       this.#log("upload.fetched", stored.file);
     }
@@ -136,13 +140,13 @@ export class Files implements Clock {
   /** Expires files and intents, then deletes bytes that nobody may read any more. */
   async run(now: number): Promise<void> {
     const { uploads, flush, profile } = this.#core;
-    uploads.expireIntents(now);
+    const abandoned = uploads.expireIntents(now);
     this.#expire(now);
     uploads.forgetSwept(now, flush.flushedThrough);
     const deletable = uploads.deletable(now);
-    if (this.#blobs && deletable.length > 0) {
+    if (this.#blobs && deletable.length + abandoned.length > 0) {
       try {
-        await this.#blobs.delete(deletable.map(({ key }) => key));
+        await this.#blobs.delete([...abandoned, ...deletable.map(({ key }) => key)]);
         for (const { upload } of deletable) uploads.swept(upload, now);
         log.info("upload.swept", { workspace_id: profile.get().workspaceId, uploads: deletable.length });
       } catch (error) {

@@ -3,7 +3,7 @@ import type { ActivityQuery } from "../../domain/activity-query.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import type { RowIds } from "../../domain/row-id.ts";
 import type { MirroredTable } from "../shared/flush.ts";
-import { mirroredTable } from "../shared/mirrored.ts";
+import { mirroredTable, sizeOf } from "../shared/mirrored.ts";
 
 /** What the hub is told of a row: nothing, that it was logged, the agent's words, or also the agent's answer. */
 export type RowEvent = "logged" | "message" | "answer";
@@ -91,12 +91,16 @@ export interface FeedRows {
   readonly sources: (string | null)[];
   /** Bodies that are still to be put in. */
   readonly large: LargeBody[];
+  /** Newest first, and cut for its size: the page goes on below this seq. */
+  readonly rest: number | null;
 }
 
 /** One answer to a reader: the finished JSON array where nothing is to be added, else its rows. */
-export type ActivityPage =
-  | { readonly kind: "whole"; readonly count: number; readonly text: string }
-  | ({ readonly kind: "rows" } & Omit<FeedRows, "seqs">);
+export type ActivityPage = { readonly kind: "whole"; readonly count: number; readonly text: string } | RowsPage;
+
+export interface RowsPage extends Omit<FeedRows, "seqs"> {
+  readonly kind: "rows";
+}
 
 /** The page of an empty feed. */
 export const EMPTY_PAGE: ActivityPage = { kind: "whole", count: 0, text: "[]" };
@@ -110,8 +114,17 @@ export interface BroadcastRow extends ActivityRow {
 /** A page is cut here, so that neither object nor Worker ever holds more; one row always fits. */
 const PAGE_BYTES_MAX = 1024 * 1024;
 const REPEAT_WINDOW_US = 24 * 60 * 60 * 1_000_000;
-const SIZE = `(200 + coalesce(length(request_body), 0) + coalesce(length(response_body), 0) + coalesce(length(summary), 0)
-  + coalesce(length(tool_trace), 0) + coalesce(length(error_detail), 0))`;
+const SIZE = sizeOf(
+  "request_body",
+  "response_body",
+  "summary",
+  "tool_trace",
+  "error_detail",
+  "method",
+  "status",
+  "activity_type",
+  "message_id",
+);
 
 /** The feed of a workspace, which is also its inbox: rows in strict order, never two with one time. */
 export class InboxStore {
@@ -252,14 +265,24 @@ export class InboxStore {
 
   /** A page of the feed: ascending after a cursor, newest first without one. */
   page(query: ActivityQuery, after: number | null, nowUs: number): ActivityPage {
-    const { rows, sources, large } = this.rows(query, after, nowUs);
-    if (large.length > 0 || (query.includePeerInfo && rows.length > 0)) return { kind: "rows", rows, sources, large };
+    const { rows, sources, large, rest } = this.rows(query, after, nowUs);
+    if (large.length > 0 || rest !== null || (query.includePeerInfo && rows.length > 0))
+      return { kind: "rows", rows, sources, large, rest };
     return { kind: "whole", count: rows.length, text: `[${rows.join(",")}]` };
   }
 
-  /** The rows of a page. */
-  rows(query: ActivityQuery, after: number | null, nowUs: number): FeedRows {
-    if (after !== null && after >= this.head()) return { rows: [], seqs: [], sources: [], large: [] };
+  /**
+   * The rows of a page, or as many as are good to hold at once. Who reads upwards goes on from the last one; who reads
+   * the newest takes the first of them for all, so `rest` says where they go on, `below` that seq.
+   */
+  rows(query: ActivityQuery, after: number | null, nowUs: number, below: number | null = null): FeedRows {
+    const page = {
+      rows: [] as string[],
+      seqs: [] as number[],
+      sources: [] as (string | null)[],
+      large: [] as LargeBody[],
+    };
+    if (after !== null && after >= this.head()) return { ...page, rest: null };
     const conditions = ["hidden = 0"];
     const values: SqlStorageValue[] = [];
     const where = (condition: string, ...bound: SqlStorageValue[]) => {
@@ -267,6 +290,7 @@ export class InboxStore {
       values.push(...bound);
     };
     if (after !== null) where("seq > ?", after);
+    if (below !== null) where("seq < ?", below);
     if (query.type !== null) where("activity_type = ?", query.type);
     if (query.source !== null) where(query.source === "canvas" ? "source_id IS NULL" : "source_id IS NOT NULL");
     if (query.peerId !== null) where("(source_id = ? OR target_id = ?)", query.peerId, query.peerId);
@@ -279,15 +303,29 @@ export class InboxStore {
       ...values,
       query.limit,
     );
-    const page: FeedRows = { rows: [], large: [], seqs: [], sources: [] };
     let size = 0;
+    let rest: number | null = null;
     const ids = this.#ids();
     const workspaceId = this.#workspaceId();
     // Arrays, because an object with named members for every row is most of the cost of a long page.
     for (const stored of cursor.raw()) {
-      const [seq, createdAtMicros, activityType, sourceId, targetId, method, summary, requestBody, ...rest] =
-        stored as PageRow;
-      const [responseBody, toolTrace, durationMs, status, errorDetail, requestBodyKey, responseBodyKey] = rest;
+      const [
+        seq,
+        createdAtMicros,
+        activityType,
+        sourceId,
+        targetId,
+        method,
+        summary,
+        requestBody,
+        responseBody,
+        toolTrace,
+        durationMs,
+        status,
+        errorDetail,
+        requestBodyKey,
+        responseBodyKey,
+      ] = stored as PageRow;
       const text = activityJson({
         seq,
         id: ids.idOf(seq),
@@ -306,26 +344,33 @@ export class InboxStore {
         createdAtMicros,
       });
       size += text.length;
-      if (size > PAGE_BYTES_MAX && page.rows.length > 0) break;
+      if (size > PAGE_BYTES_MAX && page.rows.length > 0) {
+        rest = after === null ? (page.seqs.at(-1) ?? null) : null;
+        break;
+      }
       const row = page.rows.push(text) - 1;
       page.seqs.push(seq);
       page.sources.push(sourceId);
       if (requestBodyKey !== null) page.large.push({ row, member: "request_body", key: requestBodyKey });
       if (responseBodyKey !== null) page.large.push({ row, member: "response_body", key: responseBodyKey });
     }
-    return page;
+    return { ...page, rest };
   }
 
-  /** Rows that the hub has not been told of, oldest first. */
-  unbroadcast(after: number, limit: number): BroadcastRow[] {
-    return this.#sql
-      .exec<StoredActivity>(
-        "SELECT * FROM activity WHERE seq > ? AND event IS NOT NULL ORDER BY seq LIMIT ?",
-        after,
-        limit,
-      )
-      .toArray()
-      .map((stored) => ({ ...this.#row(stored), version: stored.seq, event: stored.event }));
+  /** Rows that the hub has not been told of, oldest first; `through` is how far they are complete. */
+  unbroadcast(after: number, limit: number): { rows: BroadcastRow[]; through: number } {
+    const rows: BroadcastRow[] = [];
+    let size = 0;
+    for (const stored of this.#sql.exec<StoredActivity>(
+      "SELECT * FROM activity WHERE seq > ? AND event IS NOT NULL ORDER BY seq LIMIT ?",
+      after,
+      limit,
+    )) {
+      rows.push({ ...this.#row(stored), version: stored.seq, event: stored.event });
+      size += (stored.request_body?.length ?? 0) + (stored.response_body?.length ?? 0);
+      if (rows.length === limit || size > PAGE_BYTES_MAX) return { rows, through: stored.seq };
+    }
+    return { rows, through: Number.POSITIVE_INFINITY };
   }
 
   /** Takes rows off the plain route (a file that turned out to be the user's). */

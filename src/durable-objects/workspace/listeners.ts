@@ -1,3 +1,4 @@
+import type { Access } from "../../domain/access.ts";
 import type { ActivityQuery } from "../../domain/activity-query.ts";
 import { log } from "../../log.ts";
 import type { BlobStore } from "../../storage/blob-store.ts";
@@ -59,6 +60,12 @@ export class Listeners {
   /** Whether the workspace's own agent listens right now. */
   connected(): boolean {
     return this.#ctx.getWebSockets().some((socket) => attachmentOf(socket)?.digest != null);
+  }
+
+  /** Under what a socket was let in. */
+  accessOf(socket: WebSocket): Access {
+    const digest = attachmentOf(socket)?.digest ?? null;
+    return digest === null ? { kind: "admin" } : { kind: "token", digest };
   }
 
   /** Sends new rows to whoever waits for them. */

@@ -2,7 +2,7 @@ import { type Attachment, notifyResponse, notifySummary } from "../../domain/act
 import type { ActivityQuery } from "../../domain/activity-query.ts";
 import { canCommunicate, type Path } from "../../domain/hierarchy.ts";
 import { Refusal } from "../../domain/refusal.ts";
-import { fileIdOfPendingUri } from "../../domain/upload.ts";
+import { dueAt, fileIdOfPendingUri } from "../../domain/upload.ts";
 import type { Core } from "./core.ts";
 import type { DelegationMessage } from "./delegations.ts";
 import type { ActivityPage, NewActivity } from "./inbox-store.ts";
@@ -90,6 +90,7 @@ export class Messages {
 
   /** A row that the agent reports of itself. */
   report(row: Omit<NewActivity, "own" | "event">, now: number): void {
+    this.#core.requireOwnRoom();
     this.#core.inbox.append({ ...row, own: true, event: "logged" }, now * 1000);
   }
 
@@ -97,10 +98,12 @@ export class Messages {
   notify(message: string, attachments: readonly Attachment[], now: number): void {
     const { inbox, uploads, profile } = this.#core;
     const { workspaceId } = profile.get();
+    this.#core.requireOwnRoom();
     for (const { uri } of attachments) {
       const fileId = fileIdOfPendingUri(workspaceId, uri);
       const stored = fileId === null ? null : uploads.find(fileId);
-      if (!stored) continue;
+      // One whose time is over ends as expired, and its sender hears of it.
+      if (!stored || (dueAt(stored.file) ?? now + 1) <= now) continue;
       uploads.attached(stored, now);
       inbox.hide([stored.activitySeq]);
     }

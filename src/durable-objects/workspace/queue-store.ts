@@ -1,7 +1,7 @@
 import { nextToDrain, type QueueItem, type QueueStatus } from "../../domain/queue-item.ts";
 import type { RowIds } from "../../domain/row-id.ts";
 import type { MirroredTable } from "../shared/flush.ts";
-import { mirroredTable } from "../shared/mirrored.ts";
+import { mirroredTable, sizeOf } from "../shared/mirrored.ts";
 
 /** An item with the request that it stands for; a final one has let go of the text, which its activity row holds. */
 export interface StoredItem extends QueueItem {
@@ -176,7 +176,7 @@ export class QueueStore {
     return mirroredTable<ItemRow>(this.#sql, {
       ledger: "a2a_queue",
       table: "queue",
-      size: "(200 + coalesce(length(response_body), 0) + coalesce(length(last_error), 0))",
+      size: sizeOf("response_body", "last_error", "method", "message_id"),
       toLedger: (row) => ({
         id: this.idOf(row.seq),
         workspace_id: this.#workspaceId(),

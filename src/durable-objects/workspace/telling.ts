@@ -182,12 +182,10 @@ export class HubTelling implements Clock {
   #next(): { events: HubEvent[]; through: number } | null {
     const { profile, inbox, events } = this.#core;
     const { hubThrough, name } = profile.get();
-    const rows = inbox.unbroadcast(hubThrough, HUB_BATCH);
-    const recorded = events.after(hubThrough, HUB_BATCH);
+    const { rows, through: rowsThrough } = inbox.unbroadcast(hubThrough, HUB_BATCH);
+    const { recorded, through: eventsThrough } = events.after(hubThrough, HUB_BATCH);
     // Cut where both lists are still complete, so that nothing between them is skipped.
-    const lastRow = rows.length === HUB_BATCH ? (rows.at(-1)?.version ?? 0) : Number.POSITIVE_INFINITY;
-    const lastEvent = recorded.length === HUB_BATCH ? (recorded.at(-1)?.version ?? 0) : Number.POSITIVE_INFINITY;
-    const complete = Math.min(lastRow, lastEvent);
+    const complete = Math.min(rowsThrough, eventsThrough);
     const waiting = [
       ...rows.filter((row) => row.version <= complete).flatMap((row) => eventsOfRow(row, name)),
       ...recorded

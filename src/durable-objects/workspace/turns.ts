@@ -27,6 +27,8 @@ export interface Turn {
 export interface TurnOptions<T> {
   readonly absent?: () => T;
   readonly unknown?: RefusalCode;
+  /** The token's owner did nothing itself: no sign of life, and no limit counts it. */
+  readonly passive?: boolean;
 }
 
 /** What a turn leaves to be told to one other object each, right after its commit; alarms repeat what fails. */
@@ -86,6 +88,7 @@ export class Turns {
       this.#judge(turn.now);
       const committed = this.#commit(turn.now, () => {
         if (access) core.tokens.verify(access, turn.now * 1000);
+        if (options.passive) return work(turn);
         rate = this.#takeRate(access, turn.now);
         requireRate(rate);
         if (access?.kind === "token") this.#parts.presence.contact(turn.now);
@@ -110,7 +113,8 @@ export class Turns {
   async alarm(): Promise<void> {
     const now = Date.now();
     await this.#alarm.run(now);
-    await this.#afterCommit({ now, once: [] }, false);
+    // What the clocks wrote may have been flushed meanwhile: clean is not told.
+    await this.#afterCommit({ now, once: [] }, false, true);
   }
 
   /** Looks whether the alarm still stands right, after something that is no turn. */
@@ -158,15 +162,13 @@ export class Turns {
   }
 
   /** Tells others what has been committed. Only a status that people see is waited for, and not for long. */
-  async #afterCommit({ now, once }: Turn, urgent: boolean): Promise<void> {
+  async #afterCommit({ now, once }: Turn, urgent: boolean, untold = false): Promise<void> {
     const { core, listeners, errands } = this.#parts;
     if (core.tokens.takeRevoked()) listeners.closeRevoked((digest) => core.tokens.isLive(digest));
     const dirty = core.flush.isDirty();
-    if (dirty) {
-      listeners.deliver(now);
-      this.#ctx.waitUntil(this.#flushAndRearm(now));
-    }
-    if (dirty || once.length > 0) this.#ctx.waitUntil(this.#tellHubAndRearm(now, once));
+    if (dirty || untold) listeners.deliver(now);
+    if (dirty) this.#ctx.waitUntil(this.#flushAndRearm(now));
+    if (dirty || untold || once.length > 0) this.#ctx.waitUntil(this.#tellHubAndRearm(now, once));
     for (const errand of errands) if (errand.hasFresh) this.#ctx.waitUntil(errand.tellFresh(now));
     if (urgent) await Promise.race([this.#board.run(now), scheduler.wait(BOARD_WAIT_MS)]);
     this.#alarm.arm(now);

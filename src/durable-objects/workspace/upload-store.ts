@@ -172,15 +172,16 @@ export class UploadStore {
       });
   }
 
-  /** Gives up intents that nobody renewed. */
-  expireIntents(now: number): void {
+  /** Gives up intents that nobody renewed; answers their keys. */
+  expireIntents(now: number): string[] {
     const dead = this.#sql
-      .exec<{ upload: number }>(
-        "SELECT upload FROM uploads WHERE state = 'open' AND renewed_at <= ?",
+      .exec<{ upload: number; upload_id: string }>(
+        "SELECT upload, upload_id FROM uploads WHERE state = 'open' AND renewed_at <= ?",
         now - INTENT_TTL_MS,
       )
       .toArray();
     for (const { upload } of dead) this.#kill(upload, now);
+    return dead.map(({ upload_id }) => uploadKey(this.#workspaceId(), upload_id));
   }
 
   /** Uploads whose bytes may go: the last of their files has ended long enough ago, or a dead intent is a day old. */

@@ -32,7 +32,7 @@ import type { PlainOutcome, TaskEnd, TaskHandOver, WordToOwner } from "./delegat
 import { DelegationWriting } from "./delegation-writing.ts";
 import { type DelegateAnswer, Delegations, type RecordAnswer, type SweepFinding } from "./delegations.ts";
 import { Files, type ReceivedFile, type StagedFile, type UploadTarget } from "./files.ts";
-import { type ActivityPage, EMPTY_PAGE, type NewActivity } from "./inbox-store.ts";
+import { type ActivityPage, EMPTY_PAGE, type NewActivity, type RowsPage } from "./inbox-store.ts";
 import { type LargeTexts, withLargeTexts } from "./large-texts.ts";
 import { LISTEN_HEADER, type ListenInput } from "./listen.ts";
 import { Listeners } from "./listeners.ts";
@@ -47,7 +47,7 @@ import { Retention } from "./retention.ts";
 import { WORKSPACE_SCHEMA } from "./schema.ts";
 import type { Receivers } from "./telling.ts";
 import type { MintedToken, TokenView } from "./token-store.ts";
-import { Turns } from "./turns.ts";
+import { type Turn, Turns } from "./turns.ts";
 
 /** A workspace's identity as it hands it to another workspace's object, with a verified token. */
 export interface VerifiedCaller {
@@ -162,16 +162,20 @@ export class Workspace extends DurableObject<Env> {
     log.info("workspace.removed", { workspace_id: profile.get().workspaceId });
   }
 
-  /** Verifies a caller for another object: its identity, once, under its own token. */
-  verify(input: { access: Access; sending?: boolean }): Promise<Reply<VerifiedCaller>> {
-    return this.#turns.take(input.access, ({ now }) => {
+  /**
+   * Verifies a caller for another object: its identity, once, under its own token. `passive` when the caller did
+   * nothing just now: it is no sign of life, and counts against no limit.
+   */
+  verify(input: { access: Access; sending?: boolean; passive?: boolean }): Promise<Reply<VerifiedCaller>> {
+    const { access, sending = false, passive = false } = input;
+    const verified = ({ now }: Turn) => {
       const { profile } = this.#core;
       this.#requireLive();
       const { workspaceId, name, path, lastOutboundAt } = profile.get();
-      if (input.sending && (lastOutboundAt === null || now - lastOutboundAt > 60_000))
-        profile.set({ lastOutboundAt: now });
+      if (sending && (lastOutboundAt === null || now - lastOutboundAt > 60_000)) profile.set({ lastOutboundAt: now });
       return { id: workspaceId, name, path };
-    });
+    };
+    return this.#turns.take(access, verified, { passive });
   }
 
   /** Null for a workspace that does not exist: only the Worker knows whether the caller may create it. */
@@ -248,7 +252,15 @@ export class Workspace extends DurableObject<Env> {
     );
   }
 
-  /** A row that the agent reports; false when nobody has created the workspace. */
+  /** Goes on with a page of the newest rows that was cut for its size, for a reader who was let in with its start. */
+  listBelow(input: { query: ActivityQuery; below: number }): Promise<Reply<RowsPage>> {
+    return this.#turns.take(null, ({ now }) => ({
+      kind: "rows",
+      ...this.#core.inbox.rows(input.query, null, now * 1000, input.below),
+    }));
+  }
+
+  /** A row that the agent reports of itself. */
   reportActivity(input: { access: Access; row: Omit<NewActivity, "own" | "event"> }): Promise<Reply<true>> {
     return this.#turns.take(input.access, ({ now }) => {
       this.#requireLive();
@@ -453,19 +465,20 @@ export class Workspace extends DurableObject<Env> {
     return this.#turns.take(null, ({ now }) => this.#files.commit(input.uploadId, input.files, now));
   }
 
-  abandonUpload(input: { uploadId: string }): Promise<Reply<true>> {
+  abandonUpload(input: { uploadId: string; failed: boolean }): Promise<Reply<true>> {
     return this.#turns.take(null, ({ now }) => {
-      this.#files.abandon(input.uploadId, now);
+      this.#files.abandon(input.uploadId, input.failed, now);
       return true as const;
     });
   }
 
-  fetchFile(input: { access: Access; fileId: string }): Promise<Reply<StoredFile>> {
-    return this.#turns.take(
-      input.access,
-      ({ now }) => this.#files.fetch(input.fileId, input.access.kind === "token" ? "agent" : "user", now),
-      { unknown: "upload.not_found" },
-    );
+  /** `looks`: the agent asks for the headers only. */
+  fetchFile(input: { access: Access; fileId: string; looks: boolean }): Promise<Reply<StoredFile>> {
+    const { access, fileId, looks } = input;
+    const reader = access.kind === "token" ? "agent" : "user";
+    return this.#turns.take(access, ({ now }) => this.#files.fetch(fileId, reader, looks, now), {
+      unknown: "upload.not_found",
+    });
   }
 
   ackFile(input: { access: Access; fileId: string }): Promise<Reply<{ raced: boolean }>> {
@@ -544,7 +557,7 @@ export class Workspace extends DurableObject<Env> {
     await this.wake();
   }
 
-  /** A held poll (`/poll`) or an inbox socket (`/socket`); who asks and what for stands in one header. */
+  /** A held poll or an inbox socket; who asks and what for stands in one header. */
   override async fetch(request: Request): Promise<Response> {
     const input = decodeURIComponent(request.headers.get(LISTEN_HEADER) ?? "{}");
     const { access, query, stream } = JSON.parse(input) as ListenInput;
@@ -560,11 +573,12 @@ export class Workspace extends DurableObject<Env> {
     return upgrade ?? Response.json(reply satisfies Reply<ActivityPage>);
   }
 
-  override async webSocketMessage(_socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+  override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
     // An inbox socket may acknowledge what it has read: {"ack":"<row id>"}.
     if (typeof message !== "string" || message.length > 200) return;
     const ack = readAck(message);
-    if (ack !== null) await this.#turns.take({ kind: "admin" }, () => this.#messages.acknowledge(ack));
+    if (ack === null) return;
+    await this.#turns.take(this.#listeners.accessOf(socket), () => this.#messages.acknowledge(ack));
   }
 
   override webSocketClose(socket: WebSocket, code: number): void {

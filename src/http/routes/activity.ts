@@ -16,13 +16,16 @@ import { workspaceAccess, workspaceIdParam } from "../caller.ts";
 import { type AppEnv, workspaceOf } from "../context.ts";
 import { holdPoll, openInboxSocket } from "../held-poll.ts";
 
+/** `method` and `status` are words, not texts. */
+const REPORT_WORD_CHARS_MAX = 1_024;
+
 const REPORT = z.object({
   activity_type: z.string(),
   source_id: z.string().nullish(),
   target_id: z.string().max(128).nullish(),
-  method: z.string().nullish(),
+  method: z.string().max(REPORT_WORD_CHARS_MAX).nullish(),
   summary: z.string().nullish(),
-  status: z.string().nullish(),
+  status: z.string().max(REPORT_WORD_CHARS_MAX).nullish(),
   error_detail: z.string().nullish(),
   duration_ms: z.int().min(-2_147_483_648).max(2_147_483_647).nullish(),
   request_body: z.unknown().optional(),

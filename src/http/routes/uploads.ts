@@ -5,6 +5,7 @@ import type { UploadLimits } from "../../domain/upload.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { blobStoreOf } from "../../storage/blob-store.ts";
 import { checkReadablePath, type FileAgent, forwardUpload, readAgentFile } from "../../uploads/agent-files.ts";
+import { UPLOAD_IDLE_MS } from "../../uploads/body-reader.ts";
 import { receiveUpload, type UploadDeps } from "../../uploads/receive-upload.ts";
 import { serveUpload } from "../../uploads/serve-upload.ts";
 import { json } from "../answers.ts";
@@ -31,7 +32,10 @@ export const uploadRoutes = new Hono<AppEnv>()
   .on(["GET", "HEAD"], "/pending-uploads/:fileId/content", async (c) => {
     const id = workspaceIdParam(c);
     const access = workspaceAccess(c, id);
-    const file = await ask(c, workspaceOf(c, id).fetchFile({ access, fileId: fileIdParam(c) }));
+    const file = await ask(
+      c,
+      workspaceOf(c, id).fetchFile({ access, fileId: fileIdParam(c), looks: c.req.method === "HEAD" }),
+    );
     const blobs = blobStoreOf(c.env);
     if (!blobs) throw new Refusal("upload.not_found");
     return serveUpload(c.req.raw, file, blobs);
@@ -59,22 +63,27 @@ async function receive(c: AppContext, id: string): Promise<Response> {
     const { agent } = await ask(c, workspace.uploadTarget({ access }));
     return forwardUpload(agent, c.req.raw, config);
   }
+  let isKnown = false;
   const deps: UploadDeps = {
     openIntent: async (uploadId) => {
+      isKnown = true;
       const { mode, agent } = await ask(c, workspace.openUpload({ access, uploadId }));
       if (mode === "push") throw new PushAgent(agent);
     },
     renewIntent: (uploadId) => ask(c, workspace.renewUpload({ uploadId })),
     commit: (uploadId, files) => ask(c, workspace.commitUpload({ uploadId, files })),
-    abandon: (uploadId) => ask(c, workspace.abandonUpload({ uploadId })),
+    abandon: (uploadId, failed) => ask(c, workspace.abandonUpload({ uploadId, failed })),
     blobs,
     limits: limitsOf(config),
+    idleMs: UPLOAD_IDLE_MS,
     now: () => Date.now(),
   };
   try {
     return json(await receiveUpload(id, c.req.raw, deps));
   } catch (error) {
     if (error instanceof PushAgent) return forwardUpload(error.agent, c.req.raw, config);
+    // What is wrong with a body is only for who may send one.
+    if (!isKnown) await ask(c, workspace.uploadTarget({ access }));
     throw error;
   }
 }

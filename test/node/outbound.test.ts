@@ -1,0 +1,76 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { convertV4MiniflareOptions, Miniflare } from "miniflare";
+import { expect, it, onTestFinished } from "vitest";
+import { OUTBOUND_WORKER, outboundWorker } from "../../scripts/local/outbound.ts";
+
+/** Calls what the path names, with the body that it got. */
+const CALLER = `export default {
+  async fetch(request) {
+    const { pathname } = new URL(request.url);
+    const answer = await fetch(decodeURIComponent(pathname.slice(1)), { method: "POST", body: request.body, redirect: "manual" })
+      .catch((error) => new Response(error.message, { status: 599 }));
+    return new Response(answer.body, { status: answer.status });
+  },
+};`;
+
+const REFUSED = { status: 599, body: "address not allowed, or certificate not trusted" };
+
+async function anEchoOnLoopback(): Promise<number> {
+  const server = createServer((request, response) => {
+    if (request.url === "/moved") response.writeHead(302, { Location: "/" });
+    request.pipe(response);
+  }).listen(0, "127.0.0.1");
+  onTestFinished(() => void server.close());
+  await once(server, "listening");
+  return (server.address() as AddressInfo).port;
+}
+
+/** Calls a URL from inside workerd, behind the outbound Worker. */
+function aCaller(options: { endpoint?: string; allowPrivate: boolean }) {
+  const variables = options.endpoint ? { NEON_FETCH_ENDPOINT: options.endpoint } : {};
+  const miniflare = new Miniflare(
+    convertV4MiniflareOptions({
+      host: "127.0.0.1",
+      port: 0,
+      cf: false,
+      handleStructuredLogs: () => {}, // workerd logs each refusal with its stack
+      workers: [
+        {
+          name: "caller",
+          compatibilityDate: "2026-08-15",
+          compatibilityFlags: ["global_fetch_strictly_public"],
+          modules: [{ type: "ESModule", path: "caller.js", contents: CALLER }],
+          outboundService: OUTBOUND_WORKER,
+        },
+        outboundWorker(variables, options.allowPrivate),
+      ],
+    }),
+  );
+  onTestFinished(() => miniflare.dispose());
+  return async (url: string, body = "a parcel") => {
+    const target = new URL(encodeURIComponent(url), await miniflare.ready);
+    const answer = await fetch(target, { method: "POST", body });
+    return { status: answer.status, body: await answer.text() };
+  };
+}
+
+it("reaches nothing private by whatever name, except the database's endpoint", async () => {
+  const [agent, database] = await Promise.all([anEchoOnLoopback(), anEchoOnLoopback()]);
+  const call = aCaller({ endpoint: `http://127.0.0.1:${database}/sql`, allowPrivate: false });
+  expect(await call(`http://localhost:${agent}/`)).toEqual(REFUSED);
+  expect(await call(`http://ip6-localhost:${agent}/`)).toMatchObject({ status: 599 });
+  expect(await call(`http://127.0.0.1:${agent}/`)).toEqual(REFUSED);
+  expect(await call(`http://localhost:${database}/sql`)).toEqual(REFUSED);
+  expect(await call(`http://127.0.0.1:${database}/sql`)).toEqual({ status: 200, body: "a parcel" });
+});
+
+it("reaches agents on this machine in open dev mode, follows no redirect and passes large bodies on", async () => {
+  const agent = await anEchoOnLoopback();
+  const call = aCaller({ allowPrivate: true });
+  const large = "x".repeat(4 * 1024 * 1024);
+  expect(await call(`http://localhost:${agent}/`, large)).toEqual({ status: 200, body: large });
+  expect(await call(`http://localhost:${agent}/moved`)).toMatchObject({ status: 302 });
+  expect(await call("http://169.254.169.254/")).toEqual(REFUSED);
+});
