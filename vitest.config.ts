@@ -5,6 +5,8 @@ const COMPLETE = { lines: 100, branches: 100 };
 
 export default defineConfig({
   test: {
+    // Most of a file's time is spent waiting, for evictions and for Postgres.
+    maxWorkers: 3,
     coverage: {
       provider: "istanbul",
       include: ["src/**"],
