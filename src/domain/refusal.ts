@@ -524,11 +524,6 @@ export const REFUSALS = {
     error: "self-delegation not permitted",
     hint: "Give the task to another workspace.",
   },
-  "delegation.record_failed": {
-    status: 500,
-    error: "failed to record delegation",
-    hint: "Nothing was recorded. Repeat the request with the same delegation_id.",
-  },
   "delegation.invalid_status": {
     status: 400,
     error: "status must be 'completed' or 'failed'",
