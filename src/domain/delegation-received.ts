@@ -72,12 +72,12 @@ export function beatReceived(received: Received, now: number): { received: Recei
 }
 
 /**
- * The attempt that a callee means by an id, which two callers may have given it: the only one, else the only open one.
- * Null when it is known under no caller.
+ * The attempt that a callee means by an id, which two callers may have given it: that of the caller it names, else the
+ * only one. It is never guessed, not even where all but one have ended: a repeated word would reach another caller.
+ * Null when it is known under no such caller.
  */
-export function meantReceived(known: readonly Received[]): Received | null {
-  const open = known.filter(isUnderWay);
-  const candidates = open.length > 0 ? open : known;
+export function meantReceived(known: readonly Received[], callerId: string | null): Received | null {
+  const candidates = callerId === null ? known : known.filter((received) => received.callerId === callerId);
   if (candidates.length <= 1) return candidates[0] ?? null;
   throw new Refusal("delegation.ambiguous", { details: { candidates: candidates.map(({ callerId }) => callerId) } });
 }

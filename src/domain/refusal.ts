@@ -537,7 +537,7 @@ export const REFUSALS = {
   "delegation.ambiguous": {
     status: 409,
     error: "delegation_id belongs to several callers",
-    hint: "Name the caller as well; candidates lists who used this id.",
+    hint: "Name the caller as well, as ?caller_id=; candidates lists who used this id.",
   },
   "delegation.ended": {
     status: 409,

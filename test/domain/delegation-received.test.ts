@@ -118,19 +118,25 @@ describe("the callee's own heartbeat", () => {
 
 describe("an id that the callee names", () => {
   const other = { ...received(), callerId: STRANGER };
-  const ended = receiveEnd(other, closed, NOW).received;
+  const ended = { ...receiveEnd(other, closed, NOW).received, callerId: STRANGER };
 
-  it("means the only attempt under it, else the only open one", () => {
-    expect(meantReceived([])).toBeNull();
-    expect(meantReceived([ended])).toBe(ended);
+  it("means the only attempt under it, or that of the caller whom it names as well", () => {
+    expect(meantReceived([], null)).toBeNull();
+    expect(meantReceived([ended], null)).toBe(ended);
     const open = received();
-    expect(meantReceived([ended, open])).toBe(open);
+    expect(meantReceived([ended, open], CALLER)).toBe(open);
+    expect(meantReceived([ended, open], STRANGER)).toBe(ended);
+    expect(meantReceived([open], STRANGER)).toBeNull();
+  });
+
+  it("is never guessed from one of two having ended", () => {
+    expect(() => meantReceived([ended, received()], null)).toThrow(Refusal);
   });
 
   it("recorded by two callers is refused with both of them", () => {
-    expect(() => meantReceived([received(), other])).toThrow(Refusal);
+    expect(() => meantReceived([received(), other], null)).toThrow(Refusal);
     try {
-      meantReceived([received(), other]);
+      meantReceived([received(), other], null);
     } catch (error) {
       expect(error).toMatchObject({
         code: "delegation.ambiguous",

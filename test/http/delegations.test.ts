@@ -406,6 +406,30 @@ describe("delegations/record", () => {
     expect({ status, code: body.code }).toEqual({ status: 409, code: "delegation.ambiguous" });
     expect(body.candidates.toSorted()).toEqual([one.id, other.id].toSorted());
   });
+
+  it("of one id by two callers, is closed for the one whom the callee names, and no repetition reaches the other", async () => {
+    const [one, other] = await aPair();
+    const callee = await anAgent();
+    for (const caller of [one, other]) await record(caller, callee.id, "shared");
+    await vi.waitUntil(async () => {
+      const { body } = await call(`/workspaces/${callee.id}/delegations`, { token: callee.token });
+      return body.length === 2;
+    });
+    const json = { status: "completed", response_preview: "for one only" };
+    const update = (query: string) =>
+      call(`/workspaces/${callee.id}/delegations/shared/update${query}`, { json, token: callee.token });
+    expect((await update(`?caller_id=${one.id}`)).status).toBe(200);
+    await vi.waitUntil(async () => (await entryOf(one)).status === "completed");
+    expect((await update("")).body).toMatchObject({ code: "delegation.ambiguous" });
+    expect((await update("?caller_id=nobody")).status).toBe(400);
+    expect(await entryOf(other)).toMatchObject({ status: "dispatched" });
+    expect(JSON.stringify(await entryOf(other))).not.toContain("for one only");
+
+    async function entryOf(caller: Agent) {
+      const { body } = await call(`/workspaces/${caller.id}/delegations`, { token: caller.token });
+      return body[0];
+    }
+  });
 });
 
 describe("an idempotency key", () => {

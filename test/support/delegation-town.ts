@@ -223,7 +223,12 @@ export class DelegationTown {
     const words = this.#words(choice >> 5);
     const reply =
       choice % 2 === 0 || words.text === null
-        ? await of(calleeId).updateDelegation({ access: ACCESS, delegationId: attemptId, update: words })
+        ? await of(calleeId).updateDelegation({
+            access: ACCESS,
+            delegationId: attemptId,
+            callerId: null,
+            update: words,
+          })
         : await this.#message(calleeId, attemptId, words.text);
     if (reply.outcome.ok && reply.outcome.value !== false) this.#note(attemptId, words);
   }
@@ -234,7 +239,7 @@ export class DelegationTown {
     if (!chosen) return;
     const { delegationId, current } = chosen.delegation;
     const words = this.#words(choice >> 3);
-    await this.#caller.updateDelegation({ access: ACCESS, delegationId, update: words });
+    await this.#caller.updateDelegation({ access: ACCESS, delegationId, callerId: null, update: words });
     this.#note(current.attemptId, words);
   }
 
@@ -256,7 +261,7 @@ export class DelegationTown {
     const { calleeId, delegationId, current } = chosen.delegation;
     const [who, id] = choice % 3 === 0 ? [this.#caller, delegationId] : [of(calleeId), current.attemptId];
     const heartbeat = { progressSeq: choice % 5, details: null };
-    await (who as Workspace).beatDelegation({ access: ACCESS, delegationId: id, heartbeat });
+    await (who as Workspace).beatDelegation({ access: ACCESS, delegationId: id, callerId: null, heartbeat });
   }
 
   /** A sign of work, and then none for too long. */

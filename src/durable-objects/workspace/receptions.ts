@@ -69,16 +69,21 @@ export class Receptions {
   }
 
   /** The agent's word on how a task ended; false when nobody gave it such a task. */
-  update(id: string, { status, text, error }: UpdateRequest, now: number): boolean {
-    const received = this.#meant(id);
+  update(id: string, callerId: string | null, { status, text, error }: UpdateRequest, now: number): boolean {
+    const received = this.#meant(id, callerId);
     if (!received) return false;
     this.#owners.tell(received, { kind: "report", attemptId: id, status, text, error }, now);
     return true;
   }
 
   /** The agent's heartbeat on a task; null when nobody gave it such a task. */
-  beat(id: string, { progressSeq, details }: HeartbeatRequest, now: number): HeartbeatAnswer | null {
-    const meant = this.#meant(id);
+  beat(
+    id: string,
+    callerId: string | null,
+    { progressSeq, details }: HeartbeatRequest,
+    now: number,
+  ): HeartbeatAnswer | null {
+    const meant = this.#meant(id, callerId);
     if (!meant) return null;
     const { received, answer } = beatReceived(meant, now);
     if (received === meant) return answer;
@@ -125,8 +130,9 @@ export class Receptions {
     if (waiting) this.#queue.withdraw(waiting.seq, now);
   }
 
-  #meant(id: string): Received | null {
-    return meantReceived(this.#core.received.under(id).map(({ received }) => received));
+  #meant(id: string, callerId: string | null): Received | null {
+    const known = this.#core.received.under(id).map(({ received }) => received);
+    return meantReceived(known, callerId);
   }
 }
 

@@ -348,14 +348,20 @@ export class Workspace extends DurableObject<Env> {
   }
 
   /** The end of a delegation by its caller's or its callee's word; false when this workspace knows none of that id. */
-  updateDelegation(input: { access: Access; delegationId: string; update: UpdateRequest }): Promise<Reply<boolean>> {
-    const { access, delegationId, update } = input;
+  updateDelegation(input: {
+    access: Access;
+    delegationId: string;
+    /** Whose delegation a callee means, where several callers used the id. */
+    callerId: string | null;
+    update: UpdateRequest;
+  }): Promise<Reply<boolean>> {
+    const { access, delegationId, callerId, update } = input;
     return this.#withTexts((texts) =>
       this.#turns.take(
         access,
         ({ now }) =>
           this.#delegations.update(delegationId, update, texts, now) ||
-          this.#receptions.update(delegationId, update, now),
+          this.#receptions.update(delegationId, callerId, update, now),
         { absent: () => false },
       ),
     );
@@ -365,12 +371,14 @@ export class Workspace extends DurableObject<Env> {
   beatDelegation(input: {
     access: Access;
     delegationId: string;
+    /** As for an update. */
+    callerId: string | null;
     heartbeat: HeartbeatRequest;
   }): Promise<Reply<HeartbeatAnswer>> {
-    const { access, delegationId, heartbeat } = input;
+    const { access, delegationId, callerId, heartbeat } = input;
     return this.#turns.take(access, ({ now }) => {
       const own = this.#delegations.beat(delegationId, heartbeat, now);
-      const answer = own ?? this.#receptions.beat(delegationId, heartbeat, now);
+      const answer = own ?? this.#receptions.beat(delegationId, callerId, heartbeat, now);
       if (answer === null) throw new Refusal("delegation.not_found");
       return answer;
     });

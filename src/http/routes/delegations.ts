@@ -4,6 +4,7 @@ import { readCancel, readDelegate, readHeartbeat, readRecord, readUpdate } from 
 import { parseJsonText } from "../../domain/json-text.ts";
 import { Refusal, type RefusalCode } from "../../domain/refusal.ts";
 import { isStorableText } from "../../domain/text.ts";
+import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { json, jsonText } from "../answers.ts";
 import { ask } from "../ask.ts";
 import { bodyText } from "../body.ts";
@@ -32,14 +33,16 @@ export const delegationRoutes = new Hono<AppEnv>()
     const delegationId = delegationIdParam(c);
     const update = readUpdate(await jsonOf(c));
     // An unknown id is answered the same, as clients expect.
-    await ask(c, workspaceOf(c, id).updateDelegation({ access, delegationId, update }));
+    await ask(c, workspaceOf(c, id).updateDelegation({ access, delegationId, callerId: callerParam(c), update }));
     return json({ status: update.status, delegation_id: delegationId });
   })
   .post("/delegations/:delegation_id/heartbeat", async (c) => {
     const { id, access } = who(c);
     const delegationId = delegationIdParam(c);
     const heartbeat = readHeartbeat(await jsonOf(c, "request.invalid", {}));
-    return json(await ask(c, workspaceOf(c, id).beatDelegation({ access, delegationId, heartbeat })));
+    return json(
+      await ask(c, workspaceOf(c, id).beatDelegation({ access, delegationId, callerId: callerParam(c), heartbeat })),
+    );
   })
   .post("/delegations/:delegation_id/cancel", async (c) => {
     const { id, access } = who(c);
@@ -61,6 +64,15 @@ function delegationIdParam(c: AppContext): string {
   const id = c.req.param("delegation_id") ?? "";
   if (id.length > MAX_ID_CHARS) throw new Refusal("request.id_too_long");
   if (!isStorableText(id)) throw new Refusal("request.unstorable_text");
+  return id;
+}
+
+/** `?caller_id=`: whose delegation a callee means, where several callers used its id. */
+function callerParam(c: AppContext): string | null {
+  const given = c.req.query("caller_id");
+  if (!given) return null;
+  const id = canonicalWorkspaceId(given);
+  if (id === null) throw new Refusal("workspace.invalid_id");
   return id;
 }
 
