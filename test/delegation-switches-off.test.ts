@@ -1,4 +1,4 @@
-import { env, runDurableObjectAlarm } from "cloudflare:test";
+import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, expect, it, vi } from "vitest";
 import {
   act,
@@ -37,6 +37,23 @@ it("without the sweeper neither silence nor a deadline is judged, by alarm, cont
   expect(await entryOf(caller, id)).toMatchObject({ status: "in_progress" });
   await complete(callee, id, "twelve");
   await entryWhen(caller, id, "completed");
+});
+
+it("without the sweeper a time that an earlier setting left is due once, and holds up nothing", async () => {
+  const [caller, callee] = [await anAgent(), await anAgent()];
+  const id = await aDelegation(caller, callee);
+  await taskAt(callee, id);
+  const owner = env.WORKSPACE.getByName(caller.id);
+  const dueAt = (write: string) =>
+    runInDurableObject(owner, (_instance, { storage: { sql } }) => {
+      sql.exec(write);
+      return sql.exec<{ due_at: number | null }>("SELECT due_at FROM delegations").one().due_at;
+    });
+  expect(await dueAt("UPDATE delegations SET due_at = 1")).toBe(1);
+  await evictDurableObject(owner);
+  await wake(caller);
+  expect(await dueAt("SELECT 1")).toBeNull();
+  expect(await entryOf(caller, id)).toMatchObject({ status: "dispatched" });
 });
 
 it("without the push the result stands in the list and in the history, and no inbox row tells of it", async () => {

@@ -74,7 +74,7 @@ export class DelegationStore {
   }
 
   /** Moves a clock; the ledger does not care. */
-  dueAt(seq: number, at: number): void {
+  dueAt(seq: number, at: number | null): void {
     this.#nextDue = undefined;
     this.#sql.exec("UPDATE delegations SET due_at = ? WHERE seq = ?", at, seq);
   }

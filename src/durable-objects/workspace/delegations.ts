@@ -27,6 +27,8 @@ import { RIDE_ALONG_MS } from "./telling.ts";
 const DISPATCH_NET_MS = 2_000;
 const DISPATCH_AGAIN_MAX_MS = 5 * 60_000;
 const SLICE = 20;
+/** Slices that one contact judges; the alarm goes on with the rest. */
+const SLICES_MAX = 25;
 /** Dispatches that run at once before a caller has to wait for one of them, and how long it waits at most. */
 const DISPATCHES_MAX = 16;
 const ROOM_WAIT_MS = 1_000;
@@ -187,7 +189,9 @@ export class Delegations implements Clock {
 
   /** The one place that judges: whatever is due by the object's own rows and clock. */
   judgeDue(now: number): void {
-    for (const stored of this.#core.delegations.due(now, SLICE)) this.#judge(stored, now);
+    for (let slices = 0; slices < SLICES_MAX && this.isDue(now); slices += 1) {
+      for (const stored of this.#core.delegations.due(now, SLICE)) this.#judge(stored, now);
+    }
   }
 
   /** What has become of delegations that the ledger shows as due. */
@@ -257,10 +261,10 @@ export class Delegations implements Clock {
     const written = this.#write(stored, judge(stored.delegation, now, this.#rules()), now);
     const { delegation, seq } = written;
     this.#dispatchSoon(seq, delegation);
-    // A clock that rang for nothing, e.g. after the threshold was changed, is set anew.
-    if (delegation === stored.delegation && seq !== null && !wantsDispatch(delegation, now)) {
+    // A clock that rang for nothing, e.g. after the threshold was changed, is set anew, or stands still.
+    if (delegation === stored.delegation && seq !== null) {
       const due = this.#dueAt(delegation, now);
-      if (due !== null && due !== stored.dueAt) this.#core.delegations.dueAt(seq, due);
+      if (due !== stored.dueAt) this.#core.delegations.dueAt(seq, due);
     }
     return written;
   }
@@ -305,12 +309,18 @@ export class Delegations implements Clock {
         );
       });
     } catch (error) {
-      const now = Date.now();
-      const age = Math.max(now - delegation.current.startedAt, DISPATCH_NET_MS);
-      this.#core.delegations.dueAt(seq, now + Math.min(age, DISPATCH_AGAIN_MAX_MS));
+      await this.#apply((now) => this.#dispatchLater(seq, delegation.current, now));
       const reason = error instanceof Error ? error.name : "unknown";
       log.warn("delegation.not_dispatched", { workspace_id: id, attempt_id: attemptId, dispatch, reason });
     }
+  }
+
+  /** The same dispatch is tried again when it is as old again, but not after time has something else to say. */
+  #dispatchLater(seq: number, { attemptId, dispatch, startedAt }: Delegation["current"], now: number): void {
+    const delegation = this.#core.delegations.at(seq)?.delegation;
+    if (delegation?.current.attemptId !== attemptId || delegation.current.dispatch !== dispatch) return;
+    const again = now + Math.min(Math.max(now - startedAt, DISPATCH_NET_MS), DISPATCH_AGAIN_MAX_MS);
+    this.#core.delegations.dueAt(seq, Math.min(dueAt(delegation, this.#rules()) ?? again, again));
   }
 
   #require(id: string): StoredDelegation {
