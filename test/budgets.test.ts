@@ -86,6 +86,7 @@ describe("what the hot paths cost, counted", () => {
   it("a malformed token, or one with a wrong checksum, touches no object and writes nothing", async () => {
     const agent = await anAgent();
     const wrong = agent.token.slice(0, -1) + (agent.token.endsWith("0") ? "1" : "0");
+    await quiet(agent.id);
     for (const token of ["nonsense", wrong]) {
       const costs = await costsOf(async () => {
         expect((await poll({ ...agent, token })).status).toBe(401);

@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { expect, it } from "vitest";
+import { expect, it, onTestFinished, vi } from "vitest";
 import { aDatabase, query } from "../support/ledger.ts";
 import { anAgent, call } from "../support/platform.ts";
 
@@ -53,6 +53,9 @@ it("an empty ledger counts seven zeros, and then the whole table, flat; percenti
 
   // Sweep errors are the directory's to tell, and there is one only where there is a workspace.
   await anAgent();
+  // One look at the dependencies serves some seconds.
+  vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 10_000 });
+  onTestFinished(() => void vi.useRealTimers());
   const lines = await metrics();
   for (const line of [
     'molecule_delegations{status="completed"} 2',
