@@ -26,7 +26,7 @@ export type AfterEnd =
 
 /**
  * What an ended attempt makes of a further report. Its state never changes: a replay brings what the end was told
- * without, the first text after the platform gave the attempt up is kept as late, and what differs is counted.
+ * without, the first words after the platform gave the attempt up are kept as late, and what differs is counted.
  */
 export function afterEnd(attempt: EndedAttempt, said: Afterword): AfterEnd {
   if (said.status === "in_progress") return replayed(attempt);
@@ -35,11 +35,13 @@ export function afterEnd(attempt: EndedAttempt, said: Afterword): AfterEnd {
   return attempt.state === "completed" ? afterCompletion(attempt, said) : afterFailure(attempt, said);
 }
 
-function afterGivenUp(attempt: GivenUp, { role, text }: Afterword): AfterEnd {
-  if (differs(attempt.late, text)) return contradicted(attempt);
-  if (text === null || attempt.late !== null) return replayed(attempt);
+function afterGivenUp(attempt: GivenUp, { role, text, error }: Afterword): AfterEnd {
+  // The caller's own error is no news to it, and must not stand in the place of what the callee may still say.
+  const words = text ?? (role === "callee" ? error : null);
+  if (differs(attempt.late, words)) return contradicted(attempt);
+  if (words === null || attempt.late !== null) return replayed(attempt);
   const delivery = role === "callee" ? "confirmed" : attempt.delivery;
-  return { disposition: "late", attempt: { ...attempt, delivery, late: keepText(text) }, text };
+  return { disposition: "late", attempt: { ...attempt, delivery, late: keepText(words) }, text: words };
 }
 
 function afterCompletion(attempt: Completed, { text }: Afterword): AfterEnd {

@@ -4,6 +4,7 @@ import {
   type Delegation,
   type Dispatched,
   isOpen,
+  meantAttempt,
   moved,
   type OpenAttempt,
   openFacts,
@@ -81,13 +82,17 @@ function answered(
   now: number,
 ): Transition {
   const { status, errorDetail: error } = outcome.row;
+  const text = pushAnswerText(outcome);
+  const attempt = meantAttempt(delegation, delegation.calleeId, attemptId);
+  // The platform worded this error itself: after an end it would take the place of the callee's own late words.
+  if (status === "error" && text === null && attempt !== null && !isOpen(attempt)) return unchanged(delegation);
   const { delegation: next, effects } = report(
     delegation,
     {
       by: delegation.calleeId,
       id: attemptId,
       status: status === "ok" ? "completed" : "failed",
-      text: pushAnswerText(outcome),
+      text,
       error,
       envelope: null,
       drained: kind === "drained",

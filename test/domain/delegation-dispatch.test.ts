@@ -120,6 +120,12 @@ describe("a push call", () => {
     });
   });
 
+  it("that fails without a word after the end leaves room for the callee's late words", () => {
+    const ended = cancel(dispatched(), { actor: CALLER, reason: null }, NOW).delegation;
+    expect(told(ended, answered(502, "")).delegation).toBe(ended);
+    expect(said(ended, { text: "twelve" }).disposition).toBe("late");
+  });
+
   it("without a reason still says something", () => {
     const outcome = { ...pushed(503, ""), reason: null, delivered: "yes" as const };
     expect(told(queued(), { kind: "call_ended", outcome }).delegation.current).toMatchObject({ error: "no answer" });

@@ -203,7 +203,8 @@ export class DelegationWorld {
   #settle(delegation: Delegation, told: DispatchReport): void {
     const { outcome, attemptId } = told;
     const text = outcome.kind === "call_ended" || outcome.kind === "drained" ? answerOf(outcome) : null;
-    const due = text === null ? null : this.#due(delegation, CALLEE, attemptId, "completed", text);
+    const answer = { by: CALLEE, id: attemptId, status: "completed", text, error: null } as const;
+    const due = this.#due(delegation, answer);
     const settled = settleDispatch(delegation, told, this.#now);
     const gaveUp = isOpen(delegation.current) && !isOpen(settled.delegation.current);
     if (gaveUp && outcome.kind === "call_ended" && outcome.outcome === SURELY_NOT) {
@@ -213,20 +214,22 @@ export class DelegationWorld {
   }
 
   #report(delegation: Delegation, said: Report): void {
-    const due = this.#due(delegation, said.by, said.id, said.status, said.text);
+    const due = this.#due(delegation, said);
     const reported = report(delegation, said, this.#now);
     must(said.by !== STRANGER || reported.delegation === delegation, "a stranger changed something");
     note(reported.disposition);
     this.#apply(delegation, reported, due);
   }
 
-  /** The text that a report obliges its attempt to tell or keep: the first one that does not contradict its end. */
-  #due(delegation: Delegation, by: string, id: string, status: Report["status"], text: string | null): string | null {
+  /** The words that a report obliges its attempt to tell or keep: the first ones that do not contradict its end. */
+  #due(delegation: Delegation, said: Pick<Report, "by" | "id" | "status" | "text" | "error">): string | null {
+    const { by, id, status } = said;
     const attempt = by === STRANGER ? null : meantAttempt(delegation, by, id);
-    if (attempt === null || text === null || status === "in_progress" || this.#heard.has(attempt.attemptId))
-      return null;
-    const fits = isOpen(attempt) || attempt.endedBy === "platform" || attempt.state === status;
-    return fits ? `${attempt.attemptId} ${text}` : null;
+    if (attempt === null || status === "in_progress" || this.#heard.has(attempt.attemptId)) return null;
+    const isGivenUp = !isOpen(attempt) && attempt.endedBy === "platform";
+    const words = said.text ?? (isGivenUp && by === CALLEE ? said.error : null);
+    const fits = isOpen(attempt) || isGivenUp || attempt.state === status;
+    return fits && words !== null ? `${attempt.attemptId} ${words}` : null;
   }
 
   #apply(before: Delegation, transition: Transition, due: string | null = null): void {

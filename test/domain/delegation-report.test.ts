@@ -145,12 +145,27 @@ describe("a result after the platform ended the attempt", () => {
     expect(said(late.delegation, { text: null }).delegation).toBe(late.delegation);
   });
 
-  it.each(endings)("by %s is nothing to tell without a text", (_, ended) => {
-    expect(said(ended, { status: "failed", error: "stopped" })).toEqual({
-      delegation: ended,
-      effects: [],
+  it.each(endings)("by %s is nothing to tell without a word", (_, ended) => {
+    expect(said(ended, { status: "failed" })).toEqual({ delegation: ended, effects: [], disposition: "replayed" });
+  });
+
+  it.each(endings)("by %s that is only an error has it told once, marked late", (_, ended, status) => {
+    const late = said(ended, { status: "failed", error: "out of sheep" }, NOW + 7 * HOUR_MS);
+    expect(outline(late)).toEqual([status, "history late: late", "inbox late"]);
+    expect(late.delegation.current).toMatchObject({ late: { preview: "out of sheep" } });
+    const [news] = effectsOf(late, "inbox");
+    expect(news?.row).toMatchObject({ status: "error", errorDetail: "out of sheep" });
+    expect(responseOf(news?.row)).toEqual({ text: "out of sheep", delegation_id: ID, late: true });
+    expect(said(late.delegation, { status: "failed", error: "out of sheep" })).toMatchObject({
       disposition: "replayed",
+      effects: [],
     });
+    expect(said(late.delegation, { text: "twelve" })).toMatchObject({ disposition: "contradicted", effects: [] });
+  });
+
+  it("that is only the caller's own error is not told to the caller", () => {
+    const ended = cancel(dispatched(), ORDER, NOW).delegation;
+    expect(said(ended, { by: CALLER, status: "failed", error: "gave up" }).delegation).toBe(ended);
   });
 
   it("tells of a failure as one, in its words", () => {

@@ -98,7 +98,7 @@ const TABLE = `
 call started       | dispatched  | =           | =           | =           | =           | =           | =           | =           | =         | =      | =       | =
 poll delivered     | dispatched  | dispatched  | ~           | =           | =           | ~           | =           | =           | =         | =      | =       | =
 answered           | completed   | completed   | completed   | completed   | completed   | completed   | completed   | completed   | =         | ~      | ~       | ~
-answered 500       | failed      | failed      | failed      | failed      | failed      | failed      | failed      | failed      | ~         | ~      | =       | =
+answered 500       | failed      | failed      | failed      | failed      | failed      | failed      | failed      | failed      | =         | =      | =       | =
 not delivered      | ~           | =           | queued      | =           | =           | =           | =           | =           | =         | =      | =       | =
 busy               | ~           | =           | queued      | =           | =           | =           | =           | =           | =         | =      | =       | =
 call vanished      | dispatched  | =           | ~           | =           | =           | =           | =           | =           | =         | =      | =       | =
@@ -107,7 +107,7 @@ callee beats       | in_progress | in_progress | in_progress | in_progress | in_
 caller beats       | ~           | ~           | ~           | ~           | ~           | ~           | ~           | in_progress | =         | =      | =       | =
 callee begins      | in_progress | in_progress | in_progress | in_progress | in_progress | in_progress | =           | =           | =         | =      | =       | =
 callee completes   | completed   | completed   | completed   | completed   | completed   | completed   | completed   | completed   | =         | ~      | ~       | ~
-callee fails       | failed      | failed      | failed      | failed      | failed      | failed      | failed      | failed      | ~         | =      | =       | =
+callee fails       | failed      | failed      | failed      | failed      | failed      | failed      | failed      | failed      | ~         | =      | ~       | ~
 caller completes   | completed   | completed   | completed   | completed   | completed   | completed   | completed   | completed   | =         | ~      | ~       | ~
 caller fails       | failed      | failed      | failed      | failed      | failed      | failed      | failed      | failed      | ~         | ~      | =       | =
 stranger completes | =           | =           | =           | =           | =           | =           | =           | =           | =         | =      | =       | =
