@@ -1,10 +1,10 @@
 import type { Completed, EndedAttempt, GivenUp, ReportedFailure, Reporter } from "./delegation.ts";
 import { isKeptText, type KeptText, keepText } from "./delegation-text.ts";
 
-/** What a report says, as far as an attempt that has ended cares. */
+/** What a report of an end says, as far as an attempt that has ended cares. */
 export interface Afterword {
   readonly role: Reporter;
-  readonly status: "in_progress" | "completed" | "failed";
+  readonly status: "completed" | "failed";
   readonly text: string | null;
   /** No longer than a preview. */
   readonly error: string | null;
@@ -29,7 +29,6 @@ export type AfterEnd =
  * without, the first words after the platform gave the attempt up are kept as late, and what differs is counted.
  */
 export function afterEnd(attempt: EndedAttempt, said: Afterword): AfterEnd {
-  if (said.status === "in_progress") return replayed(attempt);
   if (attempt.endedBy === "platform") return afterGivenUp(attempt, said);
   if (said.status !== attempt.state || differs(attempt.text, said.text)) return contradicted(attempt);
   return attempt.state === "completed" ? afterCompletion(attempt, said) : afterFailure(attempt, said);

@@ -38,8 +38,8 @@ export interface RetryOrder extends Order {
 }
 
 /**
- * Starts a new attempt of a delegation that failed or was cancelled. Where the task may have reached the callee without
- * anybody knowing, or is stuck there, it takes force; an attempt that was still open ends by it.
+ * Starts a new attempt of a delegation that failed or was cancelled. Where the task may have reached the callee and
+ * nobody knows what became of it, or is stuck there, it takes force; an attempt that was still open ends by it.
  */
 export function retry(delegation: Delegation, order: RetryOrder, now: number): Transition {
   const { current } = delegation;
@@ -47,8 +47,7 @@ export function retry(delegation: Delegation, order: RetryOrder, now: number): T
   if (isOpen(current) && current.stuck === null && current.delivery !== "unknown") {
     throw new Refusal("delegation.in_flight", { details: { status: statusOf(delegation) } });
   }
-  const isUncertain = isOpen(current) || current.delivery === "unknown" || current.delivery === "pending";
-  if (isUncertain && !order.force) throw new Refusal("delegation.outcome_unknown");
+  if (isUncertain(current) && !order.force) throw new Refusal("delegation.outcome_unknown");
   const freed = giveUp(delegation, "cancelled", "replaced by a retry", now);
   const past = [...delegation.past, freed.delegation.current];
   const attempt = newAttempt(order.attemptId, delegation.deadlineMs, now);
@@ -67,6 +66,12 @@ export function callerRemoved(delegation: Delegation, now: number): Transition {
 /** The callee has been removed: nobody works on what it had open. */
 export function calleeRemoved(delegation: Delegation, now: number): Transition {
   return giveUp(delegation, "failed", "target workspace removed", now);
+}
+
+/** Whether the task may have been done, or may still be, without the callee having said how it ended. */
+function isUncertain(attempt: Attempt): boolean {
+  if (isOpen(attempt) || attempt.delivery === "unknown" || attempt.delivery === "pending") return true;
+  return attempt.delivery === "confirmed" && attempt.endedBy === "platform" && attempt.late === null;
 }
 
 function ended(delegation: Delegation): Refusal {

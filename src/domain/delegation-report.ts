@@ -101,7 +101,9 @@ export function report(delegation: Delegation, given: Report, now: number): Repo
   const attempt = role === null ? null : meantAttempt(delegation, said.by, said.id);
   if (role === null || attempt === null) return { ...unchanged(delegation), disposition: "stranger" };
   if (isOpen(attempt)) return reportOnOpen(delegation, attempt, role, said, now);
-  const after = afterEnd(attempt, { ...said, role });
+  const { status } = said;
+  if (status === "in_progress") return { ...unchanged(delegation), disposition: "progressed" };
+  const after = afterEnd(attempt, { ...said, status, role });
   if (after.disposition === "replayed") return { ...unchanged(delegation), disposition: after.disposition };
   return attempt === delegation.current
     ? reportOnEnded(delegation, after, said)

@@ -347,6 +347,13 @@ describe("a retry", () => {
     ["an expired vanished call", expired(told(queued(), vanished).delegation)],
     ["an expired call of which nothing was heard", expired(told(queued(), callStarted).delegation)],
     ["a stuck attempt", stuck()],
+    ["an expired task that its callee may have read", expired(dispatched())],
+    ["an expired task in work", expired(inProgress())],
+    [
+      "a cancelled task that its callee may still do",
+      cancel(inProgress(), { actor: "o", reason: null }, NOW).delegation,
+    ],
+    ["a call whose answer could not be read", told(queued(), callEnded({ kind: "too_large", status: 200 })).delegation],
   ])("of %s takes force", (_, delegation) => {
     expect(codeOf(() => retry(delegation, order, NOW))).toBe("delegation.outcome_unknown");
     expect(retry(delegation, { ...order, force: true }, NOW).delegation.current.attemptId).toBe(RETRY_ID);
@@ -367,6 +374,15 @@ describe("a retry", () => {
       "delegation.retry",
     ]);
     expect(again.delegation.past).toMatchObject([{ state: "cancelled", error: "replaced by a retry" }]);
+  });
+
+  it.each([
+    ["is cancelled before it is sent", cancel(queued(), { actor: "o", reason: null }, NOW).delegation],
+    ["is taken back from the queue of a busy callee", cancel(waiting(), { actor: "o", reason: null }, NOW).delegation],
+    ["expires in that queue", expired(waiting())],
+    ["failed in the callee's own words", failed()],
+  ])("needs no force where the task %s", (_, delegation) => {
+    expect(retry(delegation, order, NOW).delegation.current.state).toBe("queued");
   });
 
   it("needs no force once the callee has answered late", () => {

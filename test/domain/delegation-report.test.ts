@@ -26,7 +26,7 @@ import {
 
 const ORDER = { actor: "operator", reason: "asked to" };
 const retried = (delegation: Delegation) =>
-  retry(delegation, { ...ORDER, attemptId: RETRY_ID, task: "count the sheep", force: false }, NOW + 1);
+  retry(delegation, { ...ORDER, attemptId: RETRY_ID, task: "count the sheep", force: true }, NOW + 1);
 const responseOf = (row: { responseBody: string } | undefined) => JSON.parse(row?.responseBody ?? "null");
 
 describe("the preview lost on completion", () => {
@@ -249,7 +249,16 @@ describe("who may close", () => {
   it("may say so after the beginning was said twice", () => {
     const begun = said(inProgress(), { status: "in_progress" });
     expect(begun).toMatchObject({ disposition: "progressed", effects: [] });
-    expect(said(completed(), { status: "in_progress" }).disposition).toBe("replayed");
+  });
+
+  it.each([
+    ["completed", completed()],
+    ["failed", failed()],
+    ["was cancelled", cancel(dispatched(), ORDER, NOW).delegation],
+  ])("still gets words of work under way through, as an ordinary message, after it %s", (_, ended) => {
+    const working = said(ended, { status: "in_progress", text: "half way" });
+    expect(working).toEqual({ delegation: ended, effects: [], disposition: "progressed" });
+    expect(leavesOrdinaryRow(working.disposition)).toBe(true);
   });
 });
 

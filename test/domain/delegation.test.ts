@@ -114,7 +114,7 @@ stranger completes | =           | =           | =           | =           | =  
 silence            | =           | =           | =           | =           | =           | =           | stuck       | =           | =         | =      | =       | =
 deadline           | failed      | failed      | failed      | failed      | failed      | failed      | failed      | failed      | =         | =      | =       | =
 cancel             | cancelled   | cancelled   | cancelled   | cancelled   | cancelled   | cancelled   | cancelled   | cancelled   | !         | !      | !       | =
-retry              | !           | !           | !           | !           | !           | !           | !           | !           | !         | queued | queued  | queued
+retry              | !           | !           | !           | !           | !           | !           | !           | !           | !         | queued | !       | !
 retry with force   | !           | !           | !           | !           | !           | queued      | !           | queued      | !         | queued | queued  | queued
 caller removed     | cancelled   | cancelled   | cancelled   | cancelled   | cancelled   | cancelled   | cancelled   | cancelled   | =         | =      | =       | =
 callee removed     | failed      | failed      | failed      | failed      | failed      | failed      | failed      | failed      | =         | =      | =       | =
