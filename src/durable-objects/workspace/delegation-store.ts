@@ -31,6 +31,10 @@ interface Row extends Record<string, SqlStorageValue> {
 }
 
 const OPEN = "ended_at IS NULL";
+/** A task may be a megabyte long; only a dispatch needs it. */
+const WITHOUT_TASK = "seq, state, slots, due_at, '' AS task";
+/** A key binds while its newest delegation is under way or has just ended, so no more of its rows matter. */
+const KEY_ROWS_MAX = 20;
 
 /** The delegations that a workspace sent; the ledger mirrors them unless it is switched off. */
 export class DelegationStore {
@@ -99,11 +103,15 @@ export class DelegationStore {
   }
 
   withKey(idempotencyKey: string): StoredDelegation[] {
-    return this.#read("SELECT * FROM delegations WHERE idempotency_key = ?", idempotencyKey);
+    return this.#read(
+      `SELECT ${WITHOUT_TASK} FROM delegations WHERE idempotency_key = ? ORDER BY seq DESC LIMIT ?`,
+      idempotencyKey,
+      KEY_ROWS_MAX,
+    );
   }
 
   open(): StoredDelegation[] {
-    return this.#read(`SELECT * FROM delegations WHERE ${OPEN} ORDER BY seq`);
+    return this.#read(`SELECT ${WITHOUT_TASK} FROM delegations WHERE ${OPEN} ORDER BY seq`);
   }
 
   hasOpen(): boolean {
@@ -117,11 +125,11 @@ export class DelegationStore {
   /** The newest ones by their last change; an open one may have had none. */
   newest(): Delegation[] {
     const changed = this.#read(
-      "SELECT * FROM delegations WHERE version <> seq ORDER BY version DESC LIMIT ?",
+      `SELECT ${WITHOUT_TASK} FROM delegations WHERE version <> seq ORDER BY version DESC LIMIT ?`,
       LIST_MAX,
     );
     const fresh = this.#read(
-      `SELECT * FROM delegations WHERE ${OPEN} AND version = seq ORDER BY seq DESC LIMIT ?`,
+      `SELECT ${WITHOUT_TASK} FROM delegations WHERE ${OPEN} AND version = seq ORDER BY seq DESC LIMIT ?`,
       LIST_MAX,
     );
     return [...changed, ...fresh].map(({ delegation }) => delegation);

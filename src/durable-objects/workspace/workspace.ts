@@ -323,13 +323,14 @@ export class Workspace extends DurableObject<Env> {
   /** Takes on a task for another workspace; the answer of the contract. */
   async delegate(input: { access: Access; request: DelegateRequest }): Promise<Reply<DelegateAnswer>> {
     const delegationId = crypto.randomUUID();
-    await this.#delegations.room();
-    return this.#withTexts((texts) =>
+    const reply = await this.#withTexts((texts) =>
       this.#turns.take(input.access, ({ now }) => {
         this.#requireLive();
         return this.#delegations.delegate(input.request, delegationId, texts, now);
       }),
     );
+    if (reply.outcome.ok) await this.#delegations.room();
+    return reply;
   }
 
   /** Keeps watch over a task that the caller takes to another workspace itself; the answer of the contract. */
