@@ -27,6 +27,17 @@ import { isJsonObject, parseJsonText } from "./json-text.ts";
 export const DISPATCHES_MAX = 2;
 export const DISPATCH_RETRY_MS = 8_000;
 
+/** States of an A2A task that somebody still works on, or that wait for a further message. */
+const UNFINISHED_TASK_STATES: ReadonlySet<unknown> = new Set([
+  "submitted",
+  "working",
+  "input-required",
+  "auth-required",
+]);
+/** Statuses that a proxy answers in the place of an agent that it could not reach or hear. */
+const PROXY_STATUSES: ReadonlySet<number> = new Set([502, 504]);
+const POLL_DELIVERED = { kind: "poll_delivered" } as const;
+
 /** What became of a dispatch, as the callee's object tells it. */
 export type DispatchOutcome =
   /** The task stands in the callee's inbox: delivered, not completed. */
@@ -37,6 +48,8 @@ export type DispatchOutcome =
   | { readonly kind: "drained"; readonly outcome: PushOutcome; readonly waitsAgain: boolean }
   /** It was dropped from that queue unsent, or the callee's object refused it. */
   | { readonly kind: "refused"; readonly error: string };
+
+type Answer = Extract<PushOutcome["reply"], { kind: "pass" }>;
 
 export interface DispatchReport {
   readonly attemptId: string;
@@ -52,14 +65,17 @@ export function isDispatchDue({ current }: Delegation, attemptId: string, dispat
 }
 
 /**
- * Takes in what became of a dispatch. An answer is the callee's report, whenever it comes. Everything else counts only
- * for the dispatch that stands, so that a repeated telling never uses up the one retry.
+ * Takes in what became of a dispatch. An answer is the callee's report, whenever it comes, unless it only confirms the
+ * receipt. Everything else counts only for the dispatch that stands, so that a repeated telling never uses up the one
+ * retry.
  */
 export function settleDispatch(delegation: Delegation, told: DispatchReport, now: number): Transition {
-  const { attemptId, dispatch, outcome } = told;
+  const { attemptId, dispatch } = told;
+  let { outcome } = told;
   if (outcome.kind === "call_ended" || outcome.kind === "drained") {
     const { reply } = outcome.outcome;
-    if (reply.kind === "pass") return answered(delegation, attemptId, outcome, now);
+    if (reply.kind === "pass" && !isReceipt(reply)) return answered(delegation, attemptId, outcome, reply, now);
+    if (reply.kind === "pass") outcome = POLL_DELIVERED;
   }
   const { current } = delegation;
   const counts = isOpen(current) && dispatch > 0 && current.attemptId === attemptId && current.dispatch === dispatch;
@@ -75,23 +91,41 @@ export function pushAnswerText({ reply, row }: PushOutcome): string | null {
   return text.toWellFormed().replaceAll("\u0000", "\ufffd") || null;
 }
 
+/** Whether an answer only says that the task has arrived: the result comes by an update or a message. */
+function isReceipt({ status, body }: Answer): boolean {
+  if (status >= 300) return false;
+  if (status === 202) return true;
+  const value = parseJsonText(body ?? "")?.value;
+  if (!isJsonObject(value)) return false;
+  const { result } = value;
+  if (!isJsonObject(result) || !isJsonObject(result.status)) return value.status === "queued" || value.queued === true;
+  return UNFINISHED_TASK_STATES.has(result.status.state);
+}
+
+/** Whether an answer is no word of the callee: a redirect, or a proxy's own page. */
+function isWordless({ status, body }: Answer): boolean {
+  return ((status >= 300 && status < 400) || PROXY_STATUSES.has(status)) && parseJsonText(body ?? "") === null;
+}
+
 function answered(
   delegation: Delegation,
   attemptId: string,
   { kind, outcome }: Extract<DispatchOutcome, { outcome: PushOutcome }>,
+  reply: Answer,
   now: number,
 ): Transition {
-  const { status, errorDetail: error } = outcome.row;
-  const text = pushAnswerText(outcome);
+  const isFailure = reply.status >= 300;
+  const error = isFailure ? (outcome.row.errorDetail ?? `agent answered HTTP ${reply.status}`) : null;
+  const text = isWordless(reply) ? null : pushAnswerText(outcome);
   const attempt = meantAttempt(delegation, delegation.calleeId, attemptId);
   // The platform worded this error itself: after an end it would take the place of the callee's own late words.
-  if (status === "error" && text === null && attempt !== null && !isOpen(attempt)) return unchanged(delegation);
+  if (isFailure && text === null && attempt !== null && !isOpen(attempt)) return unchanged(delegation);
   const { delegation: next, effects } = report(
     delegation,
     {
       by: delegation.calleeId,
       id: attemptId,
-      status: status === "ok" ? "completed" : "failed",
+      status: isFailure ? "failed" : "completed",
       text,
       error,
       envelope: null,

@@ -63,6 +63,62 @@ describe("a push call", () => {
     });
   });
 
+  const taskIn = (state: string) => JSON.stringify({ result: { kind: "task", id: "t", status: { state } } });
+
+  it.each<[number, string]>([
+    [202, ""],
+    [202, '{"queued":true,"queue_id":"q"}'],
+    [200, '{"status":"queued","delivery_mode":"poll"}'],
+    [200, '{"queued":true,"queue_id":"q"}'],
+    ...["submitted", "working", "input-required", "auth-required"].map((state): [number, string] => [
+      200,
+      taskIn(state),
+    ]),
+  ])("that is answered %i %s has delivered the task and completes nothing", (status, body) => {
+    const sent = told(told(queued(), callStarted).delegation, answered(status, body));
+    expect(sent.delegation.current).toMatchObject({ state: "dispatched", delivery: "confirmed" });
+    expect(effectsOf(sent, "inbox")).toEqual([]);
+    expect(told(waiting(), drained(pushed(status, body))).delegation.current).toMatchObject({
+      state: "dispatched",
+      delivery: "confirmed",
+    });
+    expect(said(sent.delegation, { text: "twelve" }).disposition).toBe("closed");
+    const ended = cancel(sent.delegation, { actor: CALLER, reason: null }, NOW).delegation;
+    expect(told(ended, answered(status, body)).delegation).toBe(ended);
+  });
+
+  it.each([
+    taskIn("completed"),
+    '{"result":{"status":"queued"}}',
+    '{"status":"ok"}',
+    '{"jsonrpc":"2.0","error":{"code":-32603}}',
+    '["queued"]',
+    "",
+  ])("that is answered 200 %s completes the delegation", (body) => {
+    expect(told(queued(), answered(200, body)).delegation.current.state).toBe("completed");
+  });
+
+  it.each([
+    [301, "<html>moved</html>"],
+    [302, ""],
+    [304, ""],
+    [502, "<html>Bad Gateway</html>"],
+    [504, "upstream timed out"],
+  ])("that is answered %i %s in the callee's place fails the delegation without a text", (status, body) => {
+    expect(told(queued(), answered(status, body)).delegation.current).toMatchObject({
+      state: "failed",
+      error: `agent answered HTTP ${status}`,
+      text: null,
+    });
+  });
+
+  it("that is answered with a redirect in the callee's words fails the delegation and keeps them", () => {
+    expect(told(queued(), answered(307, '{"moved":"away"}')).delegation.current).toMatchObject({
+      state: "failed",
+      text: { preview: '{"moved":"away"}' },
+    });
+  });
+
   it.each([
     [pushed(200, '{"result":{"parts":[{"kind":"text","text":"twelve"}]}}'), "twelve"],
     [pushed(200, '{"error":{"code":-1}}'), '{"error":{"code":-1}}'],
