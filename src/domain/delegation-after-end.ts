@@ -14,7 +14,7 @@ export type AfterEnd =
   /** Nothing new: the attempt is the same object. */
   | { readonly disposition: "replayed"; readonly attempt: EndedAttempt }
   | { readonly disposition: "contradicted"; readonly attempt: EndedAttempt }
-  | { readonly disposition: "late"; readonly attempt: GivenUp; readonly text: string }
+  | { readonly disposition: "late"; readonly attempt: GivenUp | ReportedFailure; readonly text: string }
   | {
       readonly disposition: "filled";
       readonly attempt: Completed | ReportedFailure;
@@ -26,10 +26,11 @@ export type AfterEnd =
 
 /**
  * What an ended attempt makes of a further report. Its state never changes: a replay brings what the end was told
- * without, the first words after the platform gave the attempt up are kept as late, and what differs is counted.
+ * without, the first words after the platform gave the attempt up are kept as late, as is a result after a failure without a text, and what differs is counted.
  */
 export function afterEnd(attempt: EndedAttempt, said: Afterword): AfterEnd {
   if (attempt.endedBy === "platform") return afterGivenUp(attempt, said);
+  if (attempt.state === "failed" && said.status === "completed") return resultAfterFailure(attempt, said);
   if (said.status !== attempt.state || differs(attempt.text, said.text)) return contradicted(attempt);
   return attempt.state === "completed" ? afterCompletion(attempt, said) : afterFailure(attempt, said);
 }
@@ -46,6 +47,14 @@ function afterGivenUp(attempt: GivenUp, { role, text, error }: Afterword): After
 function afterCompletion(attempt: Completed, { text }: Afterword): AfterEnd {
   if (attempt.text !== null || text === null) return replayed(attempt);
   return { disposition: "filled", attempt: { ...attempt, text: keepText(text) }, text, textWasTold: false };
+}
+
+/** A failure without a text may be a proxy's word, or hasty: the first result that comes all the same is kept. */
+function resultAfterFailure(attempt: ReportedFailure, { role, text }: Afterword): AfterEnd {
+  if (attempt.text !== null && text !== null && isKeptText(attempt.text, text)) return replayed(attempt);
+  if (attempt.text !== null || text === null) return contradicted(attempt);
+  const delivery = role === "callee" ? "confirmed" : attempt.delivery;
+  return { disposition: "late", attempt: { ...attempt, delivery, text: keepText(text) }, text };
 }
 
 function afterFailure(attempt: ReportedFailure, said: Afterword): AfterEnd {

@@ -6,6 +6,7 @@ import { inboxRow } from "../../src/domain/delegation-inbox-row.ts";
 import { judge } from "../../src/domain/delegation-judging.ts";
 import { leavesOrdinaryRow, report, reportOfMessage } from "../../src/domain/delegation-report.ts";
 import {
+  answered,
   CALLEE,
   CALLER,
   completed,
@@ -22,6 +23,7 @@ import {
   RULES,
   STRANGER,
   said,
+  told,
 } from "./delegation-samples.ts";
 
 const ORDER = { actor: "operator", reason: "asked to" };
@@ -89,6 +91,35 @@ describe("a failure", () => {
     const filled = said(withText, { status: "failed", error: "out of sheep" });
     expect(outline(filled)).toEqual(["failed", "history sent: failed"]);
     expect(said(filled.delegation, { status: "failed", text: "ten", error: "x" }).disposition).toBe("contradicted");
+  });
+
+  it.each([
+    ["by the callee's update", failed()],
+    ["by the caller's update", said(inProgress(), { by: CALLER, status: "failed", error: "gave up" }).delegation],
+    ["by a proxy", told(queued(), answered(502, "<html>Bad Gateway</html>")).delegation],
+  ])("without a text, %s, has the first result told as late", (_, ended) => {
+    const late = said(ended, { text: "twelve" });
+    expect(late.disposition).toBe("late");
+    expect(outline(late)).toEqual(["failed", "history late: late", "inbox late"]);
+    expect(late.delegation.current).toMatchObject({ delivery: "confirmed", text: { preview: "twelve" } });
+    expect(responseOf(effectsOf(late, "inbox")[0]?.row)).toEqual({ text: "twelve", delegation_id: ID, late: true });
+    expect(said(late.delegation, { text: "twelve" })).toMatchObject({ disposition: "replayed", effects: [] });
+    expect(said(late.delegation, { text: "thirteen" })).toMatchObject({ disposition: "contradicted", effects: [] });
+    expect(said(late.delegation, { text: null })).toMatchObject({ disposition: "contradicted", effects: [] });
+  });
+
+  it("without a text has a result of the caller told as late, which proves no delivery", () => {
+    const ended = said(queued(), { by: CALLER, status: "failed" }).delegation;
+    expect(said(ended, { by: CALLER, text: "twelve" }).delegation.current).toMatchObject({
+      delivery: "none",
+      text: { preview: "twelve" },
+    });
+  });
+
+  it("with a text stays as it was told", () => {
+    const ended = said(inProgress(), { status: "failed", text: "no sheep" }).delegation;
+    expect(said(ended, { text: "twelve" })).toMatchObject({ disposition: "contradicted", effects: [] });
+    expect(said(failed(), { text: null })).toMatchObject({ disposition: "contradicted", effects: [] });
   });
 
   it("without any word says at least that it failed", () => {
