@@ -88,14 +88,15 @@ describe("a push call", () => {
   });
 
   it.each([
-    taskIn("completed"),
-    '{"result":{"status":"queued"}}',
-    '{"status":"ok"}',
-    '{"jsonrpc":"2.0","error":{"code":-32603}}',
-    '["queued"]',
-    "",
-  ])("that is answered 200 %s completes the delegation", (body) => {
-    expect(told(queued(), answered(200, body)).delegation.current.state).toBe("completed");
+    [200, taskIn("completed")],
+    [200, '{"result":{"status":"queued"}}'],
+    [200, '{"status":"ok"}'],
+    [200, '{"jsonrpc":"2.0","error":{"code":-32603}}'],
+    [200, '["queued"]'],
+    [200, ""],
+    [204, ""],
+  ])("that is answered %i %s completes the delegation", (status, body) => {
+    expect(told(queued(), answered(status, body)).delegation.current.state).toBe("completed");
   });
 
   it.each([
