@@ -26,7 +26,7 @@ export type AfterEnd =
 
 /**
  * What an ended attempt makes of a further report. Its state never changes: a replay brings what the end was told
- * without, the first words after the platform gave the attempt up are kept as late, as is a result after a failure without a text, and what differs is counted.
+ * without, the first words after the platform gave the attempt up are kept as late, as is a result after a failure without a word, and what differs is counted.
  */
 export function afterEnd(attempt: EndedAttempt, said: Afterword): AfterEnd {
   if (attempt.endedBy === "platform") return afterGivenUp(attempt, said);
@@ -49,10 +49,10 @@ function afterCompletion(attempt: Completed, { text }: Afterword): AfterEnd {
   return { disposition: "filled", attempt: { ...attempt, text: keepText(text) }, text, textWasTold: false };
 }
 
-/** A failure without a text may be a proxy's word, or hasty: the first result that comes all the same is kept. */
+/** A failure without a word contradicts no result: the first one that comes all the same is kept. */
 function resultAfterFailure(attempt: ReportedFailure, { role, text }: Afterword): AfterEnd {
   if (attempt.text !== null && text !== null && isKeptText(attempt.text, text)) return replayed(attempt);
-  if (attempt.text !== null || text === null) return contradicted(attempt);
+  if (attempt.text !== null || attempt.error !== null || text === null) return contradicted(attempt);
   const delivery = role === "callee" ? "confirmed" : attempt.delivery;
   return { disposition: "late", attempt: { ...attempt, delivery, text: keepText(text) }, text };
 }

@@ -118,8 +118,11 @@ function answered(
   const error = isFailure ? (outcome.row.errorDetail ?? `agent answered HTTP ${reply.status}`) : null;
   const text = isWordless(reply) ? null : pushAnswerText(outcome);
   const attempt = meantAttempt(delegation, delegation.calleeId, attemptId);
-  // The platform worded this error itself: after an end it would take the place of the callee's own late words.
-  if (isFailure && text === null && attempt !== null && !isOpen(attempt)) return unchanged(delegation);
+  if (error !== null && text === null && attempt !== null) {
+    // The platform words this error itself, so that the callee's own words, which may still come, are told as late.
+    if (!isOpen(attempt)) return unchanged(delegation);
+    return giveUp({ ...delegation, current: { ...attempt, delivery: "confirmed" } }, "failed", error, now);
+  }
   const { delegation: next, effects } = report(
     delegation,
     {

@@ -108,8 +108,9 @@ describe("a push call", () => {
   ])("that is answered %i %s in the callee's place fails the delegation without a text", (status, body) => {
     expect(told(queued(), answered(status, body)).delegation.current).toMatchObject({
       state: "failed",
+      endedBy: "platform",
+      delivery: "confirmed",
       error: `agent answered HTTP ${status}`,
-      text: null,
     });
   });
 

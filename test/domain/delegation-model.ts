@@ -228,7 +228,11 @@ export class DelegationWorld {
     if (attempt === null || status === "in_progress" || this.#heard.has(attempt.attemptId)) return null;
     const isGivenUp = !isOpen(attempt) && attempt.endedBy === "platform";
     const words = said.text ?? (isGivenUp && by === CALLEE ? said.error : null);
-    const fits = isOpen(attempt) || isGivenUp || attempt.state === status || attempt.state === "failed";
+    const fits =
+      isOpen(attempt) ||
+      isGivenUp ||
+      attempt.state === status ||
+      (attempt.state === "failed" && attempt.error === null);
     return fits && words !== null ? `${attempt.attemptId} ${words}` : null;
   }
 
