@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { Schema } from "../../src/durable-objects/shared/schema.ts";
 import { WORKSPACE_SCHEMA } from "../../src/durable-objects/workspace/schema.ts";
 import { anAgent, call, poll, tell } from "../support/platform.ts";
+import { quiet } from "../support/quiet.ts";
 
 const SINCE_THE_FIRST_STEP = `
 DROP TABLE delegations;
@@ -18,6 +19,7 @@ describe("the schema of a workspace", () => {
     const agent = await anAgent();
     const target = await anAgent();
     await tell(agent, "written before");
+    await quiet(agent.id);
     await runInDurableObject(env.WORKSPACE.getByName(agent.id), (_instance, { storage }) => {
       storage.transactionSync(() => storage.sql.exec(SINCE_THE_FIRST_STEP));
       expect(new Schema(storage, WORKSPACE_SCHEMA).state).toBe("ready");
