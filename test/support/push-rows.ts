@@ -26,8 +26,9 @@ export function fillQueue(workspaceId: string): Promise<void> {
     sql.exec(
       `INSERT INTO queue (seq, version, status, call_id, priority, method, message_digest, attempts, enqueued_at)
        WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)
-       SELECT 100 + n, 100 + n, 'queued', 'call ' || n, 50, '', 'digest ' || n, 0, 1 FROM numbers`,
+       SELECT 100 + n, 100 + n, 'queued', 'call ' || n, 50, '', 'digest ' || n, 0, ? FROM numbers`,
       QUEUE_ITEMS_MAX,
+      Date.now() * 1000,
     );
   });
 }
