@@ -7,6 +7,8 @@ export default defineConfig({
   test: {
     // Most of a file's time is spent waiting, for evictions and for Postgres.
     maxWorkers: 3,
+    // An object that an alarm wakes after the last test asks for its modules when nobody answers any more.
+    onUnhandledError: (error) => (error.name === "EnvironmentTeardownError" ? false : undefined),
     coverage: {
       provider: "istanbul",
       include: ["src/**"],
