@@ -6,24 +6,56 @@ const DRAIN_MS_MAX = 10_000;
 /** Who sends nothing for so long is no longer writing. */
 const DRAIN_IDLE_MS = 1_000;
 
-/** One read of a body. When nothing comes for `idleMs`, the body is given up and the read throws. */
-export async function readWithin<T>(reader: BodyReader, idleMs: number, read: () => Promise<T>): Promise<T> {
-  let isLate = false;
-  const timer = setTimeout(() => {
-    isLate = true;
-    // Nothing else ends a pending read.
-    void reader.cancel().catch(() => {});
-  }, idleMs);
-  try {
+type BodyReader = Pick<ReadableStreamDefaultReader<Uint8Array>, "cancel">;
+
+/**
+ * Gives a body up when nothing comes of it for `idleMs`, or up to twice as long. One timer looks after many reads: one
+ * for each would cost more than the read.
+ */
+export class IdleGuard {
+  readonly #reader: BodyReader;
+  readonly #idleMs: number;
+  #timer: ReturnType<typeof setTimeout> | null = null;
+  #isReading = false;
+  #hasRead = false;
+  #isLate = false;
+
+  constructor(reader: BodyReader, idleMs: number) {
+    this.#reader = reader;
+    this.#idleMs = idleMs;
+  }
+
+  /** One read; throws when it came too late. */
+  async read<T>(read: () => Promise<T>): Promise<T> {
+    this.#timer ??= this.#watch();
+    this.#isReading = true;
     const result = await read();
-    if (isLate) throw new Error("no byte came in time");
+    this.#isReading = false;
+    this.#hasRead = true;
+    if (this.#isLate) throw new Error("no byte came in time");
     return result;
-  } finally {
-    clearTimeout(timer);
+  }
+
+  /** Ends the watch. */
+  end(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  #watch(): ReturnType<typeof setTimeout> {
+    this.#hasRead = false;
+    return setTimeout(() => {
+      // Whoever does not read now, waits for the other side of the body.
+      if (this.#hasRead || !this.#isReading) {
+        this.#timer = this.#watch();
+        return;
+      }
+      this.#isLate = true;
+      // Nothing else ends a pending read.
+      void this.#reader.cancel().catch(() => {});
+    }, this.#idleMs);
   }
 }
-
-type BodyReader = Pick<ReadableStreamDefaultReader<Uint8Array>, "cancel">;
 
 /**
  * Reads, within bounds, what a client still sends of a body that nobody wants. Many clients write all of theirs before
@@ -31,9 +63,10 @@ type BodyReader = Pick<ReadableStreamDefaultReader<Uint8Array>, "cancel">;
  */
 export async function drain(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
   const late = setTimeout(() => void reader.cancel().catch(() => {}), DRAIN_MS_MAX);
+  const guard = new IdleGuard(reader, DRAIN_IDLE_MS);
   try {
     for (let size = 0; size <= DRAIN_BYTES_MAX; ) {
-      const { done, value } = await readWithin(reader, DRAIN_IDLE_MS, () => reader.read());
+      const { done, value } = await guard.read(() => reader.read());
       if (done) return;
       size += value.byteLength;
     }
@@ -41,6 +74,7 @@ export async function drain(reader: ReadableStreamDefaultReader<Uint8Array>): Pr
   } catch {
     // The client has gone, sends no more, or the body was read before.
   } finally {
+    guard.end();
     clearTimeout(late);
   }
 }

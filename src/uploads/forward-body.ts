@@ -1,5 +1,5 @@
 import { Refusal } from "../domain/refusal.ts";
-import { drain, readWithin, UPLOAD_IDLE_MS } from "./body-reader.ts";
+import { drain, IdleGuard, UPLOAD_IDLE_MS } from "./body-reader.ts";
 
 /**
  * The body of an upload on its way to an agent. It passes through a stream of ours, so that it can be counted, and so
@@ -44,9 +44,10 @@ export class ForwardedBody {
     writer: WritableStreamDefaultWriter<Uint8Array>,
     bytesMax: number,
   ): Promise<void> {
+    const guard = new IdleGuard(reader, UPLOAD_IDLE_MS);
     try {
       for (let size = 0; ; ) {
-        const { done, value } = await readWithin(reader, UPLOAD_IDLE_MS, () => reader.read());
+        const { done, value } = await guard.read(() => reader.read());
         if (done) return await writer.close().catch(() => {});
         size += value.byteLength;
         if (size > bytesMax) throw tooLarge(size, bytesMax);
@@ -60,6 +61,7 @@ export class ForwardedBody {
       this.#refusal = error instanceof Refusal ? error : new Refusal("upload.unreadable");
       this.#fault.abort();
     } finally {
+      guard.end();
       reader.releaseLock();
     }
   }

@@ -3,7 +3,7 @@ import { INTENT_RENEWAL_MS, type UploadLimits } from "../domain/upload.ts";
 import { log } from "../log.ts";
 import type { BlobStore, BlobWriter } from "../storage/blob-store.ts";
 import { uploadKey } from "../storage/keys.ts";
-import { readWithin } from "./body-reader.ts";
+import { IdleGuard } from "./body-reader.ts";
 import { boundaryOf, type FilePart, type MultipartContents, MultipartParser } from "./multipart.ts";
 
 /** With the parser's 16 KiB of headers and what describes 64 files, an upload holds less than 64 KiB. */
@@ -159,10 +159,11 @@ async function pump(upload: Upload, parser: MultipartParser, writer: BlobWriter,
  */
 async function* chunksOf(body: ReadableStream<Uint8Array>, idleMs: number): AsyncGenerator<Uint8Array> {
   const reader = body.getReader({ mode: "byob" });
+  const guard = new IdleGuard(reader, idleMs);
   let buffer = new ArrayBuffer(READ_BYTES);
   try {
     for (;;) {
-      const { done, value } = await readWithin(reader, idleMs, () => reader.read(new Uint8Array(buffer)));
+      const { done, value } = await guard.read(() => reader.read(new Uint8Array(buffer)));
       if (done) return;
       yield value;
       buffer = value.buffer;
@@ -170,6 +171,7 @@ async function* chunksOf(body: ReadableStream<Uint8Array>, idleMs: number): Asyn
   } catch {
     throw new Refusal("upload.unreadable");
   } finally {
+    guard.end();
     reader.releaseLock();
   }
 }

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { drain, readWithin } from "../../src/uploads/body-reader.ts";
+import { drain, IdleGuard } from "../../src/uploads/body-reader.ts";
 
 const silent = () => new ReadableStream<Uint8Array>({ pull: () => new Promise(() => {}) }).getReader();
 
@@ -38,14 +38,21 @@ describe("a body that nobody wants", () => {
 describe("a read of a body", () => {
   it("throws when no byte came in time, though the stream then says that it is over", async () => {
     const reader = silent();
-    const read = readWithin(reader, 500, () => reader.read());
-    const failed = expect(read).rejects.toThrow("no byte came in time");
+    const guard = new IdleGuard(reader, 500);
+    const failed = expect(guard.read(() => reader.read())).rejects.toThrow("no byte came in time");
     await vi.advanceTimersByTimeAsync(500);
     await failed;
+    guard.end();
+    expect(vi.getTimerCount()).toBe(0);
   });
 
-  it("leaves no timer behind", async () => {
-    expect(await readWithin(silent(), 500, async () => "byte")).toBe("byte");
+  it("is not too late while bytes come, nor while nobody reads", async () => {
+    const guard = new IdleGuard(silent(), 500);
+    expect(await guard.read(async () => "first")).toBe("first");
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(await guard.read(async () => "second")).toBe("second");
+    expect(vi.getTimerCount()).toBe(1);
+    guard.end();
     expect(vi.getTimerCount()).toBe(0);
   });
 });
