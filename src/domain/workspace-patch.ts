@@ -52,7 +52,7 @@ const PATCH = z.object({
 export function readPatch(body: object): WorkspacePatch {
   const result = PATCH.safeParse(body);
   if (!result.success) {
-    const field = result.error.issues[0]?.path.join(".") ?? "";
+    const field = String(result.error.issues[0]?.path.join("."));
     throw new Refusal("workspace.invalid_fields", { error: `invalid ${field}`, details: { field } });
   }
   const { name, role, tier, runtime, parent_id, workspace_dir, collapsed, x, y } = result.data;

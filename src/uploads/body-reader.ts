@@ -15,7 +15,7 @@ type BodyReader = Pick<ReadableStreamDefaultReader<Uint8Array>, "cancel">;
 export class IdleGuard {
   readonly #reader: BodyReader;
   readonly #idleMs: number;
-  #timer: ReturnType<typeof setTimeout> | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #isReading = false;
   #hasRead = false;
   #isLate = false;
@@ -38,8 +38,8 @@ export class IdleGuard {
 
   /** Ends the watch. */
   end(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
   #watch(): ReturnType<typeof setTimeout> {
