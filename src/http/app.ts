@@ -4,6 +4,7 @@ import { Refusal } from "../domain/refusal.ts";
 import { LedgerFailure } from "../ledgers/failure.ts";
 import { log } from "../log.ts";
 import { refusalResponse } from "./answers.ts";
+import { breath } from "./breath.ts";
 import { caller } from "./caller.ts";
 import type { AppEnv } from "./context.ts";
 import { cors, edge, tenantGuard } from "./edge.ts";
@@ -28,6 +29,7 @@ import { socketCookie } from "./socket-cookie.ts";
 /** Order of middleware, all mounts, and what becomes of what is thrown. */
 export const app = new Hono<AppEnv>({ getPath: pathOf })
   .use(edge)
+  .use(breath)
   .use(cors)
   .use(caller)
   .use(socketCookie)

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it, onTestFinished } from "vitest";
+import { Connection, encode } from "../../scripts/local/load.ts";
 import { pg } from "../../scripts/local/pg.ts";
 import { claimPort } from "../../scripts/local/ports.ts";
 import { startPostgres } from "../../scripts/local/postgres.ts";
@@ -20,6 +21,10 @@ const PAGE_ROWS = 50;
 const SENDERS = 4;
 const MESSAGES_BEFORE_KILL = 100;
 const MESSAGES_MIN = 20;
+const BUSY_CONNECTIONS = 8;
+const BUSY_REQUESTS = 3_000;
+/** What the others of eight may be given meanwhile; a starved connection waited until they had had enough. */
+const OVERTAKEN_MAX = 600;
 const END_LIMIT_MS = 20_000;
 const LOOK_AGAIN_MS = 50;
 
@@ -345,6 +350,29 @@ describe("npm start", () => {
     await platform.exited;
     await allGone(family);
     expect(platform.output()).not.toContain("Posthouse stops");
+  });
+
+  it("answers no connection long after the others that keep it busy", async () => {
+    const place = await aPlace();
+    const wire = new Wire(await start(place).ready);
+    const [caller, target] = [await wire.createAgent("caller"), await wire.createAgent("target")];
+    const headers = { Authorization: `Bearer ${caller.token}`, "Content-Type": "application/json" };
+    const path = `/workspaces/${caller.id}/delegate`;
+    let answered = 0;
+    let overtakenMost = 0;
+    const send = async (connection: number) => {
+      const line = await Connection.open(place.port);
+      while (answered < BUSY_REQUESTS) {
+        const before = answered;
+        const body = Buffer.from(JSON.stringify({ target_id: target.id, task: `${connection} after ${before}` }));
+        expect((await line.exchange(encode({ method: "POST", path, headers, body }))).status).toBe(202);
+        overtakenMost = Math.max(overtakenMost, answered - before);
+        answered += 1;
+      }
+      line.close();
+    };
+    await Promise.all(Array.from({ length: BUSY_CONNECTIONS }, (_, connection) => send(connection)));
+    expect(overtakenMost).toBeLessThan(OVERTAKEN_MAX);
   });
 
   it("reports that the Worker runtime crashed, and ends with an error and nothing left", async () => {

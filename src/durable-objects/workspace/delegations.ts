@@ -221,9 +221,11 @@ export class Delegations implements Clock {
    */
   async room(): Promise<void> {
     if (this.#dispatching.size < DISPATCHES_MAX) return;
-    const patience = scheduler.wait(ROOM_WAIT_MS);
-    const until = Date.now() + ROOM_WAIT_MS;
-    while (this.#dispatching.size >= DISPATCHES_MAX && Date.now() < until) {
+    let isPatient = true;
+    const patience = scheduler.wait(ROOM_WAIT_MS).then(() => {
+      isPatient = false;
+    });
+    while (isPatient && this.#dispatching.size >= DISPATCHES_MAX) {
       await Promise.race([patience, ...this.#dispatching.values()]);
     }
   }
