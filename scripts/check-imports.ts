@@ -20,11 +20,18 @@ const BINDINGS = new Set([
   "OUTBOUND_CALL",
   "BLOBS",
   "BAD_CREDENTIALS",
+  "DOCKER",
   "ASSETS",
 ]);
 
 /** The doors of durable-objects/: how an object is found, and the words in which it is asked to listen. */
 const DOORS = new Set(["durable-objects/shared/stubs.ts", "durable-objects/workspace/listen.ts"]);
+
+/** The door of provisioners/, and the words in which it speaks. */
+const DISPATCHER = "provisioners/dispatcher.ts";
+const PROVISIONER_TYPES = "provisioners/provisioner.ts";
+/** What may start and stop machines, and the route that shows their console. */
+const MACHINE_CALLERS = /^(?:durable-objects\/machine|http\/routes)\//;
 
 const RULES: readonly Rule[] = [
   {
@@ -68,6 +75,26 @@ const RULES: readonly Rule[] = [
       (module) => module.path !== "index.ts" && folderOf(module.path) !== "durable-objects",
       ({ target, isOwn, isTypeOnly }) =>
         isOwn && !isTypeOnly && folderOf(target) === "durable-objects" && !DOORS.has(target),
+    ),
+  },
+  {
+    name: "backends-stay-behind-the-dispatcher",
+    because: "outside provisioners/ only the dispatcher and the types of provisioner.ts may be imported",
+    breaches: importsOf(
+      outside("provisioners"),
+      ({ target, isOwn, isTypeOnly }) =>
+        isOwn &&
+        folderOf(target) === "provisioners" &&
+        target !== DISPATCHER &&
+        !(target === PROVISIONER_TYPES && isTypeOnly),
+    ),
+  },
+  {
+    name: "machines-have-few-callers",
+    because: "machines are started and stopped by durable-objects/machine/ alone; http/routes/ shows their console",
+    breaches: importsOf(
+      (module) => folderOf(module.path) !== "provisioners" && !MACHINE_CALLERS.test(module.path),
+      ({ target, isOwn, isTypeOnly }) => isOwn && !isTypeOnly && target === DISPATCHER,
     ),
   },
 ];

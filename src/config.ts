@@ -5,6 +5,7 @@ import {
   type DelegationVariables,
   readDelegationSettings,
 } from "./domain/delegation-settings.ts";
+import { parseDockerHost } from "./domain/docker-host.ts";
 
 /** Exactly "1" is on; anything else is off. */
 const flag = z
@@ -44,6 +45,16 @@ const NUMBERS = {
   INBOX_UNREAD_ROWS: whole(100_000, 1, 1_000_000),
   /** Bytes of an object's storage at which an inbox answers 429. */
   INBOX_BYTES: whole(1024 * 1024 * 1024, 1024 * 1024, 8 * 1024 * 1024 * 1024),
+  /** MiB of memory of a container, by the tier of its workspace. */
+  TIER1_MEMORY_MB: whole(512, 6, 1_048_576),
+  TIER2_MEMORY_MB: whole(512, 6, 1_048_576),
+  TIER3_MEMORY_MB: whole(2_048, 6, 1_048_576),
+  TIER4_MEMORY_MB: whole(4_096, 6, 1_048_576),
+  /** 1,024ths of a processor that a container may use at most, by tier. */
+  TIER1_CPU_SHARES: whole(1_024, 11, 1_048_576),
+  TIER2_CPU_SHARES: whole(1_024, 11, 1_048_576),
+  TIER3_CPU_SHARES: whole(2_048, 11, 1_048_576),
+  TIER4_CPU_SHARES: whole(4_096, 11, 1_048_576),
 } as const;
 
 const TEXTS = z.object({
@@ -75,9 +86,46 @@ const TEXTS = z.object({
   OPEN_REGISTRATION: flag,
   /** Test tokens even in production. */
   MOLECULE_ENABLE_TEST_TOKENS: flag,
+  /** The control plane that starts machines; it needs MOLECULE_ORG_ID too. */
+  CP_PROVISION_URL: z.string().default(""),
+  /** The control plane where CP_PROVISION_URL is not set. */
+  MOLECULE_CP_URL: z.string().default(""),
+  /** The control plane's bearer. */
+  MOLECULE_CP_SHARED_SECRET: z.string().default(""),
+  /** The control plane's bearer where MOLECULE_CP_SHARED_SECRET is not set. */
+  PROVISION_SHARED_SECRET: z.string().default(""),
+  /** The control plane's bearer for console output, where it wants another one. */
+  CP_ADMIN_API_TOKEN: z.string().default(""),
+  /** The Docker engine that starts machines where there is no control plane: http, https or tcp; unix under `npm start` only. */
+  DOCKER_HOST: z.string().default(""),
+  /** `tcp` in DOCKER_HOST means https. */
+  DOCKER_TLS_VERIFY: flag,
+  /** `in_memory` starts no machine and says that it did: for tests only. */
+  PROVISIONER: z.string().default(""),
   /** Set by `npm start` alone: the cron route, and what browsers may do on an open platform. */
   LOCAL_PLATFORM: flag,
 });
+
+/** The control plane as this deployment calls it; an empty token is not sent. */
+export interface ControlPlaneSettings {
+  readonly baseUrl: string;
+  readonly organisationId: string;
+  readonly sharedSecret: string;
+  readonly consoleToken: string;
+  readonly adminToken: string;
+}
+
+export interface TierLimits {
+  readonly memoryMb: number;
+  readonly cpuShares: number;
+}
+
+export interface DockerSettings {
+  readonly baseUrl: string;
+  /** A port that the engine publishes on its loopback address is one of ours. */
+  readonly isLocal: boolean;
+  readonly limits: Readonly<Record<1 | 2 | 3 | 4, TierLimits>>;
+}
 
 type Numbers = { readonly [Name in keyof typeof NUMBERS]: number };
 
@@ -101,8 +149,15 @@ export interface Config extends Numbers {
   readonly localPlatform: boolean;
   /** How delegations are kept and judged; each of its variables stands in `DELEGATION_VARIABLES`. */
   readonly delegations: DelegationSettings;
+  /** Which backends could start machines; `provisioners/dispatcher.ts` chooses. */
+  readonly controlPlane: ControlPlaneSettings | null;
+  readonly docker: DockerSettings | null;
+  readonly inMemoryMachines: boolean;
   readonly findings: readonly string[];
 }
+
+/** The service binding of `npm start` knows the engine's real address; this one only has to be valid. */
+const DOCKER_BINDING_URL = "http://docker";
 
 /** Which push URLs this deployment may call: private ones in open dev mode only, bare addresses under `npm start` only. */
 export function pushUrlPolicy(config: Config): { allowPrivate: boolean; requireHostname: boolean } {
@@ -142,11 +197,12 @@ export function parseConfig(env: Record<string, unknown>): Config {
   if (texts.DATABASE_URL === "") findings.push("DATABASE_URL is not set: no ledger is written, admin lists answer 503");
   if (devMode) findings.push("open dev mode: requests without a bearer are admitted");
   if (texts.ADMIN_TOKEN === "" && !devMode) findings.push("ADMIN_TOKEN is not set: no admin route can be used");
+  const production = environment === "production" || environment === "prod";
   return {
     ...numbers,
     environment,
     devMode,
-    production: environment === "production" || environment === "prod",
+    production,
     adminTokens: [texts.ADMIN_TOKEN, texts.ADMIN_TOKEN_PREVIOUS].filter((token) => token !== ""),
     tokenKeys: [texts.TOKEN_KEY, texts.TOKEN_KEY_PREVIOUS].filter((key) => key !== ""),
     cursorKey: texts.CURSOR_KEY,
@@ -165,8 +221,70 @@ export function parseConfig(env: Record<string, unknown>): Config {
     testTokens: texts.MOLECULE_ENABLE_TEST_TOKENS,
     localPlatform: texts.LOCAL_PLATFORM,
     delegations,
+    controlPlane: controlPlaneOf(texts, findings),
+    docker: dockerOf(texts, numbers, env.DOCKER !== undefined, findings),
+    inMemoryMachines: wantsInMemoryMachines(texts.PROVISIONER, production, findings),
     findings,
   };
+}
+
+type Texts = z.output<typeof TEXTS>;
+
+function controlPlaneOf(texts: Texts, findings: string[]): ControlPlaneSettings | null {
+  const given = texts.CP_PROVISION_URL.trim() || texts.MOLECULE_CP_URL.trim();
+  const organisationId = texts.MOLECULE_ORG_ID.trim();
+  if (given === "") return null;
+  if (organisationId === "") {
+    findings.push("the control plane is not used: MOLECULE_ORG_ID is not set");
+    return null;
+  }
+  const url = URL.parse(given);
+  if (url === null || !/^https?:$/.test(url.protocol) || /[?#]|\/\/[^/]*@/.test(given)) {
+    findings.push("the control plane is not used: its URL must be http or https, without credentials and query");
+    return null;
+  }
+  return {
+    baseUrl: url.href.replace(/\/+$/, ""),
+    organisationId,
+    sharedSecret: texts.MOLECULE_CP_SHARED_SECRET.trim() || texts.PROVISION_SHARED_SECRET.trim(),
+    consoleToken: texts.CP_ADMIN_API_TOKEN.trim(),
+    adminToken: texts.ADMIN_TOKEN.trim(),
+  };
+}
+
+function dockerOf(texts: Texts, numbers: Numbers, hasBinding: boolean, findings: string[]): DockerSettings | null {
+  const given = texts.DOCKER_HOST.trim();
+  if (given === "") return null;
+  const host = parseDockerHost(given, texts.DOCKER_TLS_VERIFY);
+  if (host === null) {
+    findings.push("Docker is not used: DOCKER_HOST must be a URL of http, https, tcp or unix");
+    return null;
+  }
+  if (host.kind === "socket" && !hasBinding) {
+    findings.push("Docker is not used: only `npm start` can open the socket of DOCKER_HOST");
+    return null;
+  }
+  return {
+    baseUrl: host.kind === "socket" || hasBinding ? DOCKER_BINDING_URL : host.url,
+    isLocal: host.kind === "socket" || host.isLocal,
+    limits: {
+      1: { memoryMb: numbers.TIER1_MEMORY_MB, cpuShares: numbers.TIER1_CPU_SHARES },
+      2: { memoryMb: numbers.TIER2_MEMORY_MB, cpuShares: numbers.TIER2_CPU_SHARES },
+      3: { memoryMb: numbers.TIER3_MEMORY_MB, cpuShares: numbers.TIER3_CPU_SHARES },
+      4: { memoryMb: numbers.TIER4_MEMORY_MB, cpuShares: numbers.TIER4_CPU_SHARES },
+    },
+  };
+}
+
+function wantsInMemoryMachines(provisioner: string, production: boolean, findings: string[]): boolean {
+  if (provisioner === "") return false;
+  const isWanted = provisioner === "in_memory" && !production;
+  findings.push(
+    isWanted
+      ? "PROVISIONER is in_memory: workspaces get no machine"
+      : "PROVISIONER is ignored: it may be in_memory, outside production",
+  );
+  return isWanted;
 }
 
 function delegationVariables(env: Record<string, unknown>): DelegationVariables {

@@ -11,6 +11,8 @@ declare namespace Cloudflare {
     OUTBOUND_CALL: DurableObjectNamespace<import("./index.ts").OutboundCall>;
     BLOBS?: R2Bucket;
     BAD_CREDENTIALS?: RateLimit;
+    /** The Docker engine, under `npm start` alone: sockets and client certificates are beyond a Worker. */
+    DOCKER?: Fetcher;
     [variable: `${Uppercase<string>}`]: unknown;
   }
 }

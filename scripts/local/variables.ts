@@ -13,10 +13,18 @@ export const PASSED_VARIABLES = [
   "RATE_LIMIT",
   "A2A_ANSWER_WAIT_S",
   "DEPLOYMENT_ID",
+  "CP_PROVISION_URL",
+  "MOLECULE_CP_URL",
+  "MOLECULE_CP_SHARED_SECRET",
+  "PROVISION_SHARED_SECRET",
+  "CP_ADMIN_API_TOKEN",
+  "DOCKER_HOST",
+  "DOCKER_TLS_VERIFY",
+  "PROVISIONER",
 ] as const;
 
 /** Families of variables that are handed on whole. */
-export const PASSED_PREFIXES = ["UPLOAD_", "ACTIVITY_", "INBOX_", "LEDGER_", "DELEGATION_"] as const;
+export const PASSED_PREFIXES = ["UPLOAD_", "ACTIVITY_", "INBOX_", "LEDGER_", "DELEGATION_", "TIER"] as const;
 
 export type Variables = Record<string, string>;
 type Environment = Record<string, string | undefined>;

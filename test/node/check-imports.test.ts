@@ -16,6 +16,12 @@ const SOUND = {
     'import { neon } from "@neondatabase/serverless";\nimport { words } from "../domain/words.ts";',
   "storage/blob-store.ts": "export const blobsOf = (env: { BLOBS: R2Bucket }) => env.BLOBS;",
   "durable-objects/workspace/workspace.ts": 'import { flush } from "../../ledgers/database.ts";',
+  "provisioners/provisioner.ts": "export interface Provisioner {}\nexport class ConsoleFailure extends Error {}",
+  "provisioners/docker.ts": 'import type { Provisioner } from "./provisioner.ts";',
+  "provisioners/dispatcher.ts": 'import "./docker.ts";\nconst engine = env.DOCKER;',
+  "durable-objects/machine/machine.ts":
+    'import { provisionerOf } from "../../provisioners/dispatcher.ts";\nimport type { Provisioner } from "../../provisioners/provisioner.ts";',
+  "http/routes/console.ts": 'import { provisionerOf } from "../../provisioners/dispatcher.ts";',
   "http/app.ts":
     'import type { Workspace } from "../durable-objects/workspace/workspace.ts";\nconst stub = env.WORKSPACE;\n// env.ADMIN_TOKEN',
 };
@@ -90,6 +96,31 @@ describe("the import directions", () => {
       "a route imports the class of an object",
       { "http/app.ts": 'import { Workspace, type Row } from "../durable-objects/workspace/workspace.ts";' },
       "http/app.ts objects-are-called-not-imported durable-objects/workspace/workspace.ts",
+    ],
+    [
+      "an object calls a backend itself",
+      { "durable-objects/machine/machine.ts": 'import { DockerProvisioner } from "../../provisioners/docker.ts";' },
+      "durable-objects/machine/machine.ts backends-stay-behind-the-dispatcher provisioners/docker.ts",
+    ],
+    [
+      "a route names the type of a backend",
+      { "http/routes/console.ts": 'import type { DockerProvisioner } from "../../provisioners/docker.ts";' },
+      "http/routes/console.ts backends-stay-behind-the-dispatcher provisioners/docker.ts",
+    ],
+    [
+      "a route takes a value from beside the dispatcher",
+      { "http/routes/console.ts": 'import { ConsoleFailure } from "../../provisioners/provisioner.ts";' },
+      "http/routes/console.ts backends-stay-behind-the-dispatcher provisioners/provisioner.ts",
+    ],
+    [
+      "a workspace stops a machine itself",
+      { "durable-objects/workspace/workspace.ts": 'import { stopWithRetry } from "../../provisioners/dispatcher.ts";' },
+      "durable-objects/workspace/workspace.ts machines-have-few-callers provisioners/dispatcher.ts",
+    ],
+    [
+      "a sweep loads the dispatcher when it needs it",
+      { "sweeper/sweep.ts": 'const { provisionerOf } = await import("../provisioners/dispatcher.ts");' },
+      "sweeper/sweep.ts machines-have-few-callers provisioners/dispatcher.ts",
     ],
     [
       "two folders need each other",

@@ -1,0 +1,132 @@
+import type { ControlPlaneSettings } from "../config.ts";
+import { type Call, type Exchange, exchange, isSuccess, objectOf } from "./exchange.ts";
+import { machineEnv, secretsOf } from "./machine-env.ts";
+import {
+  ConsoleFailure,
+  type MachineRef,
+  type Provisioner,
+  type Running,
+  type StartOrder,
+  type StartOutcome,
+  type StopOutcome,
+} from "./provisioner.ts";
+import { reasonOf } from "./reason.ts";
+
+const ANSWER_BYTES_MAX = 64 * 1024;
+const CONSOLE_BYTES_MAX = 256 * 1024;
+const TIMEOUT_MS = 120_000;
+
+type Answer = Extract<Exchange, { kind: "answered" }>;
+
+/** Machines that a control plane starts elsewhere, asked over HTTP. */
+export class ControlPlaneProvisioner implements Provisioner {
+  readonly name = "control_plane";
+  readonly #settings: ControlPlaneSettings;
+  readonly #timeoutMs: number;
+
+  constructor(settings: ControlPlaneSettings, timeoutMs = TIMEOUT_MS) {
+    this.#settings = settings;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  async start(order: StartOrder): Promise<StartOutcome> {
+    const { workspaceId, runtime, tier, platformUrl } = order;
+    const env = machineEnv(order);
+    const answer = await this.#call({
+      method: "POST",
+      path: "/cp/workspaces/provision",
+      body: JSON.stringify({
+        org_id: this.#settings.organisationId,
+        workspace_id: workspaceId,
+        runtime,
+        tier,
+        platform_url: platformUrl,
+        env,
+      }),
+    });
+    const secrets = secretsOf(order);
+    if (answer.kind === "lost") return { kind: "unknown", reason: this.#reason(answer.reason, secrets) };
+    if (answer.status !== 201) {
+      return { kind: mayHaveWorked(answer.status) ? "unknown" : "refused", reason: this.#words(answer, secrets) };
+    }
+    const instanceId = objectOf(answer.text)?.instance_id;
+    if (typeof instanceId === "string" && instanceId !== "") return { kind: "started", instanceId, url: null };
+    return { kind: "unknown", reason: "the control plane answered 201 without a readable instance id" };
+  }
+
+  async stop(machine: MachineRef): Promise<StopOutcome> {
+    const answer = await this.#call({ method: "DELETE", path: pathOf(machine) });
+    if (answer.kind === "lost") return { kind: "failed", reason: this.#reason(answer.reason) };
+    if (isSuccess(answer.status)) return { kind: "stopped" };
+    return { kind: "failed", reason: `${machine.workspaceId}: ${this.#words(answer)}` };
+  }
+
+  async isRunning(machine: MachineRef): Promise<Running> {
+    const answer = await this.#call({ method: "GET", path: pathOf(machine, "/status") });
+    if (answer.kind === "lost") return { kind: "unknown", reason: this.#reason(answer.reason) };
+    if (!isSuccess(answer.status)) return { kind: "unknown", reason: this.#words(answer) };
+    const state = objectOf(answer.text)?.state;
+    if (typeof state !== "string") return { kind: "unknown", reason: "the control plane told no state" };
+    return { kind: state === "running" ? "running" : "not_running" };
+  }
+
+  async console(workspaceId: string): Promise<string> {
+    const path = `/cp/admin/workspaces/${encodeURIComponent(workspaceId)}/console`;
+    const { consoleToken, sharedSecret } = this.#settings;
+    const answer = await this.#call({
+      method: "GET",
+      path,
+      token: consoleToken || sharedSecret,
+      answerBytesMax: CONSOLE_BYTES_MAX,
+    });
+    if (answer.kind === "lost") throw new ConsoleFailure(this.#reason(answer.reason));
+    if (!isSuccess(answer.status)) throw new ConsoleFailure(this.#words(answer));
+    const output = objectOf(answer.text)?.output;
+    if (typeof output !== "string") throw new ConsoleFailure("the control plane showed no readable console");
+    return output;
+  }
+
+  /** The control plane removes what belongs to a machine together with it. */
+  async cleanUp(): Promise<StopOutcome> {
+    return { kind: "stopped" };
+  }
+
+  #call(call: Pick<Call, "method" | "body"> & Partial<Call> & { path: string; token?: string }): Promise<Exchange> {
+    const { path, token = this.#settings.sharedSecret, body, ...rest } = call;
+    const { baseUrl, adminToken } = this.#settings;
+    return exchange((url, init) => fetch(url, init), {
+      url: baseUrl + path,
+      headers: {
+        ...(token && { Authorization: `Bearer ${token}` }),
+        ...(adminToken && { "X-Molecule-Admin-Token": adminToken }),
+        ...(body && { "Content-Type": "application/json" }),
+      },
+      ...(body && { body }),
+      answerBytesMax: ANSWER_BYTES_MAX,
+      timeoutMs: this.#timeoutMs,
+      ...rest,
+    });
+  }
+
+  /** Its status and its `error`; the rest of an answer may hold anything and goes nowhere. */
+  #words({ status, text }: Answer, secrets: readonly string[] = []): string {
+    const error = objectOf(text)?.error;
+    const said = typeof error === "string" && error !== "" ? `: ${error}` : "";
+    return this.#reason(`the control plane answered ${status}${said}`, secrets);
+  }
+
+  #reason(said: string, secrets: readonly string[] = []): string {
+    const { sharedSecret, consoleToken, adminToken } = this.#settings;
+    return reasonOf(said, [...secrets, sharedSecret, consoleToken, adminToken]);
+  }
+}
+
+function pathOf({ workspaceId, instanceId }: MachineRef, what = ""): string {
+  const query = instanceId === null ? "" : `?${new URLSearchParams({ instance_id: instanceId })}`;
+  return `/cp/workspaces/${encodeURIComponent(workspaceId)}${what}${query}`;
+}
+
+/** Said by somebody in between who cannot know (a gateway, Cloudflare's 52x), or a success of another kind. */
+function mayHaveWorked(status: number): boolean {
+  return isSuccess(status) || status === 408 || (status >= 502 && status <= 504) || (status >= 520 && status <= 530);
+}

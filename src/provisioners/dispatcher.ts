@@ -1,0 +1,66 @@
+import { configOf } from "../config.ts";
+import { log } from "../log.ts";
+import { ControlPlaneProvisioner } from "./control-plane.ts";
+import { DockerProvisioner } from "./docker.ts";
+import { DockerEngine } from "./docker-engine.ts";
+import type { Fetch } from "./exchange.ts";
+import { InMemoryProvisioner } from "./in-memory.ts";
+import type { MachineRef, Provisioner, StopOutcome } from "./provisioner.ts";
+
+export { ConsoleFailure } from "./provisioner.ts";
+
+/** Stored and broadcast as the reason of a failed start. */
+export const NO_BACKEND =
+  "no provisioning backend available — workspace requires either a Docker daemon (self-hosted) or control-plane provisioner (SaaS)";
+
+const STOP_ATTEMPTS = 3;
+const STOP_RETRY_BASE_MS = 1_000;
+
+/** The one place that chooses: control plane first, Docker second. Null where there is no backend. */
+export function provisionerOf(env: Env): Provisioner | null {
+  const { controlPlane, docker, inMemoryMachines } = configOf(env);
+  if (inMemoryMachines) return new InMemoryProvisioner();
+  if (controlPlane) return new ControlPlaneProvisioner(controlPlane);
+  if (docker) return new DockerProvisioner(docker, new DockerEngine(engineFetch(env), docker.baseUrl));
+  return null;
+}
+
+export function hasProvisioner(env: Env): boolean {
+  return provisionerOf(env) !== null;
+}
+
+export interface StopRetry {
+  /** Who wants the stop, for the log. */
+  readonly source: string;
+  readonly wait: (ms: number) => Promise<unknown>;
+}
+
+/** Stops a machine in three attempts. What still runs after them may run for ever, so the log names it. */
+export async function stopWithRetry(
+  provisioner: Provisioner,
+  machine: MachineRef,
+  { source, wait }: StopRetry,
+): Promise<StopOutcome> {
+  let outcome = await provisioner.stop(machine);
+  for (let attempt = 1; outcome.kind === "failed" && attempt < STOP_ATTEMPTS; attempt += 1) {
+    await wait(STOP_RETRY_BASE_MS * 2 ** (attempt - 1));
+    outcome = await provisioner.stop(machine);
+  }
+  if (outcome.kind === "failed") logLeak(provisioner, machine, source, outcome.reason);
+  return outcome;
+}
+
+function logLeak(provisioner: Provisioner, machine: MachineRef, source: string, reason: string): void {
+  log.error("machine.leak_suspect", {
+    message: `LEAK-SUSPECT cpProv.Stop workspace_id=${machine.workspaceId} source=${source} attempts=${STOP_ATTEMPTS} last_err=${reason}`,
+    backend: provisioner.name,
+    workspace_id: machine.workspaceId,
+    instance_id: machine.instanceId,
+    source,
+    attempts: STOP_ATTEMPTS,
+  });
+}
+
+function engineFetch({ DOCKER }: Env): Fetch {
+  return (url, init) => (DOCKER ? DOCKER.fetch(url, init) : fetch(url, init));
+}
