@@ -34,6 +34,7 @@ export default defineConfig({
                 NEON_CONTROL: inject("neonControl"),
                 TOKEN_KEY: "test-token-key-0123456789abcdef",
                 CURSOR_KEY: "test-cursor-key-0123456789abcdef",
+                SECRETS_KEY: "5ec2e75".padEnd(64, "0"),
                 MOLECULE_ENV: "development",
                 LOCAL_PLATFORM: "1",
               },

@@ -6,6 +6,7 @@ import {
   readDelegationSettings,
 } from "./domain/delegation-settings.ts";
 import { parseDockerHost } from "./domain/docker-host.ts";
+import { readSealingKey, type SealingKey, type SealingKeys } from "./domain/sealing-key.ts";
 
 /** Exactly "1" is on; anything else is off. */
 const flag = z
@@ -68,6 +69,10 @@ const TEXTS = z.object({
   TOKEN_KEY_PREVIOUS: z.string().default(""),
   /** Key of the check in row ids. It never rotates: a new one turns every stored cursor into a 410. */
   CURSOR_KEY: z.string().default(""),
+  /** Key that seals secrets, 32 bytes in base64 or hexadecimal; without it none can be stored or read. */
+  SECRETS_KEY: z.string().default(""),
+  /** Opens what an earlier key has sealed. */
+  SECRETS_KEY_PREVIOUS: z.string().default(""),
   /** The ledger database. */
   DATABASE_URL: z.string().default(""),
   /** HTTP SQL endpoint in front of a Postgres that is not Neon; set by `npm start`. */
@@ -137,6 +142,7 @@ export interface Config extends Numbers {
   readonly adminTokens: readonly string[];
   readonly tokenKeys: readonly string[];
   readonly cursorKey: string;
+  readonly secretsKeys: SealingKeys;
   readonly databaseUrl: string;
   readonly neonFetchEndpoint: string;
   readonly deploymentId: string;
@@ -194,6 +200,10 @@ export function parseConfig(env: Record<string, unknown>): Config {
   const devMode = texts.ADMIN_TOKEN === "" && (environment === "development" || environment === "dev");
   if (texts.TOKEN_KEY === "") findings.push("TOKEN_KEY is not set: no token can be minted or read");
   if (texts.CURSOR_KEY === "") findings.push("CURSOR_KEY is not set: row ids are not protected");
+  const secretsKeys = {
+    current: sealingKey("SECRETS_KEY", texts.SECRETS_KEY, findings),
+    previous: sealingKey("SECRETS_KEY_PREVIOUS", texts.SECRETS_KEY_PREVIOUS, findings),
+  };
   if (texts.DATABASE_URL === "") findings.push("DATABASE_URL is not set: no ledger is written, admin lists answer 503");
   if (devMode) findings.push("open dev mode: requests without a bearer are admitted");
   if (texts.ADMIN_TOKEN === "" && !devMode) findings.push("ADMIN_TOKEN is not set: no admin route can be used");
@@ -206,6 +216,7 @@ export function parseConfig(env: Record<string, unknown>): Config {
     adminTokens: [texts.ADMIN_TOKEN, texts.ADMIN_TOKEN_PREVIOUS].filter((token) => token !== ""),
     tokenKeys: [texts.TOKEN_KEY, texts.TOKEN_KEY_PREVIOUS].filter((key) => key !== ""),
     cursorKey: texts.CURSOR_KEY,
+    secretsKeys,
     databaseUrl: texts.DATABASE_URL,
     neonFetchEndpoint: texts.NEON_FETCH_ENDPOINT,
     deploymentId: texts.DEPLOYMENT_ID,
@@ -289,6 +300,14 @@ function wantsInMemoryMachines(provisioner: string, production: boolean, finding
 
 function delegationVariables(env: Record<string, unknown>): DelegationVariables {
   return Object.fromEntries(DELEGATION_VARIABLES.map((name) => [name, textOf(env[name])]));
+}
+
+/** An absent key is a finding only where secrets wait for it, which the Directory tells. */
+function sealingKey(name: string, text: string, findings: string[]): SealingKey | null {
+  const key = readSealingKey(text);
+  if (key === null && text.trim() !== "")
+    findings.push(`${name} must be 32 bytes in base64 or hexadecimal; it is not used`);
+  return key;
 }
 
 function textOf(value: unknown): string | undefined {

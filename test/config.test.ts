@@ -56,6 +56,18 @@ describe("a configuration", () => {
     expect(parseConfig({ TOKEN_KEY_PREVIOUS: "old" }).tokenKeys).toEqual(["old"]);
   });
 
+  it("reads the keys of secrets, says which is none, and does not miss one that nobody needs", () => {
+    const [key, old] = ["a".repeat(64), Buffer.alloc(32, 7).toString("base64")];
+    const both = parseConfig({ ...COMPLETE, SECRETS_KEY: key, SECRETS_KEY_PREVIOUS: old });
+    expect(both.secretsKeys.current?.bytes).toHaveLength(32);
+    expect(both.secretsKeys.previous?.id).not.toBe(both.secretsKeys.current?.id);
+    expect(both.findings).toEqual([]);
+    expect(parseConfig(COMPLETE).secretsKeys).toEqual({ current: null, previous: null });
+    const wrong = parseConfig({ ...COMPLETE, SECRETS_KEY: "secret", SECRETS_KEY_PREVIOUS: " " });
+    expect(wrong.secretsKeys).toEqual({ current: null, previous: null });
+    expect(wrong.findings).toEqual(["SECRETS_KEY must be 32 bytes in base64 or hexadecimal; it is not used"]);
+  });
+
   it("trims what people put around their values", () => {
     const config = parseConfig({
       MOLECULE_ORG_ID: " org ",

@@ -262,6 +262,31 @@ export const REFUSALS = {
     error: "platform cannot read or mint tokens",
     hint: "The operator must set the secret TOKEN_KEY.",
   },
+  "secret.invalid_key": {
+    status: 400,
+    error: "invalid secret key",
+    hint: "A key is a variable's name: letters, digits and _, no digit first, at most 128 characters.",
+  },
+  "secret.not_found": {
+    status: 404,
+    error: "secret not found",
+    hint: "List the keys with GET on the same path without the key; the organisation's are deleted at /settings/secrets.",
+  },
+  "secret.too_many": {
+    status: 409,
+    error: "maximum 500 secrets per scope",
+    hint: "Delete secrets that are not used any more: one scope takes 500, and 1 MiB together.",
+  },
+  "secret.key_missing": {
+    status: 503,
+    error: "platform cannot store or read secrets",
+    hint: "The operator must set the secret SECRETS_KEY.",
+  },
+  "secret.unreadable": {
+    status: 503,
+    error: "failed to decrypt workspace secret",
+    hint: "It was sealed under another key. The operator sets that one as SECRETS_KEY_PREVIOUS, or the secret is set anew.",
+  },
   "a2a.invalid_caller": {
     status: 403,
     error: "invalid caller ID",

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { Refusal } from "./refusal.ts";
+import { areStorable } from "./secret.ts";
 import { isStorableText } from "./text.ts";
 
 const text = z.string().refine(isStorableText);
@@ -41,6 +42,8 @@ export function checkCreation(body: z.output<typeof CREATE_WORKSPACE>): void {
     ![body.name, body.role].some((value) => FORBIDDEN.test(value ?? "")) &&
     ![body.model, body.runtime].some((value) => LINE_BREAK.test(value ?? ""));
   if (!clean) throw new Refusal("workspace.invalid_fields");
+  if (!areStorable(body.secrets ?? {}))
+    throw new Refusal("workspace.invalid_fields", { details: { field: "secrets" } });
   if (body.workspace_dir && !isAllowedDirectory(body.workspace_dir)) throw new Refusal("workspace.invalid_directory");
   const access = body.workspace_access || "none";
   if (!["none", "read_only", "read_write"].includes(access) || (access !== "none" && !body.workspace_dir)) {
@@ -60,6 +63,11 @@ export function checkRole(role: string | null | undefined): void {
 
 export function checkRuntime(runtime: string | undefined): void {
   checkText("runtime", runtime, 100, LINE_BREAK);
+}
+
+/** A model or its provider, which share the rules of a runtime. */
+export function checkSetting(field: "model" | "provider", value: string): void {
+  checkText(field, value, 100, LINE_BREAK);
 }
 
 function checkText(field: string, value: string | undefined, bytesMax: number, forbidden: RegExp): void {

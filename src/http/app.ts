@@ -21,6 +21,7 @@ import { metricsRoutes } from "./routes/metrics.ts";
 import { probeRoutes } from "./routes/probes.ts";
 import { adminQueueRoutes, queueRoutes } from "./routes/queue.ts";
 import { registryRoutes } from "./routes/registry.ts";
+import { secretRoutes } from "./routes/secrets.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
 import { workspaceRoutes } from "./routes/workspaces.ts";
@@ -49,6 +50,7 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .route("/workspaces/:id", delegationRoutes)
   .route("/workspaces/:id", uploadRoutes)
   .route("/", tokenRoutes)
+  .route("/", secretRoutes)
   .route("/", eventRoutes)
   .route("/", externalRoutes)
   .notFound((c) => refusalResponse(c, new Refusal("route.unknown")))

@@ -3,6 +3,8 @@ import { configOf } from "../../config.ts";
 import { BOARD_CARD_BYTES_MAX, type BoardEntry } from "../../domain/board.ts";
 import { canCommunicate, MAX_KINSHIP_LEVELS } from "../../domain/hierarchy.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import { GLOBAL_SCOPE, type ListedSecrets, SETTING_KEYS, type Setting } from "../../domain/secret.ts";
+import { SecretBox } from "../../domain/secret-box.ts";
 import type { Placement, WorkspacePatch } from "../../domain/workspace-patch.ts";
 import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import { listEntryJson, peerJson, publicViewJson } from "../../domain/workspace-view.ts";
@@ -18,6 +20,7 @@ import { Schema } from "../shared/schema.ts";
 import { workspaceStub } from "../shared/stubs.ts";
 import { type NodeChange, type NodeRow, NodeStore } from "./node-store.ts";
 import { DIRECTORY_SCHEMA } from "./schema.ts";
+import { SecretStore } from "./secret-store.ts";
 import { type BegunSweep, type SweepEnd, type SweepName, SweepPlan } from "./sweep-plan.ts";
 
 /** What a creation asks for, checked by the Worker. Everything that the object needs comes along. */
@@ -29,6 +32,8 @@ export type Creation = Omit<WorkspaceSeed, "path" | "treeVersion" | "name" | "cr
   readonly y: number;
   /** A taken name gets ` (2)` … instead of being refused. */
   readonly suffixTakenName: boolean;
+  /** The workspace's own secrets; its object never hears of them. */
+  readonly secrets?: Readonly<Record<string, string>>;
 };
 
 /** `confirmed`: the workspace's object has it; otherwise it will, and until then only the directory knows it. */
@@ -59,6 +64,13 @@ export interface Gauges {
   readonly counters: Readonly<Record<string, number>>;
   /** What went wrong in sweeps, by their name. */
   readonly sweepErrors: Readonly<Record<string, number>>;
+  /** Secrets that no key of this deployment opens. */
+  readonly lockedSecrets: number;
+}
+
+/** Whose secret; null is the organisation. */
+export interface SecretOwner {
+  readonly workspaceId: string | null;
 }
 
 const CONFIRMATION_WAIT_MS = 2_000;
@@ -71,6 +83,7 @@ const SCRUB_SLICE = 500;
 export class Directory extends DurableObject<Env> {
   readonly #schema: Schema;
   readonly #nodes: NodeStore;
+  readonly #secrets: SecretStore;
   readonly #effects: Effects;
   readonly #flush: Flush;
   readonly #pace: FlushPace;
@@ -83,6 +96,7 @@ export class Directory extends DurableObject<Env> {
     const database = openDatabase(env);
     this.#schema = new Schema(ctx.storage, DIRECTORY_SCHEMA);
     this.#nodes = new NodeStore(sql, () => this.#flush.nextVersion());
+    this.#secrets = new SecretStore(sql, new SecretBox(configOf(env).secretsKeys));
     this.#effects = new Effects(sql, (effect) => this.#deliver(effect));
     this.#flush = new Flush({
       storage: ctx.storage,
@@ -131,6 +145,7 @@ export class Directory extends DurableObject<Env> {
       const effects = this.ctx.storage.transactionSync(() =>
         [node, ...descendants].map(({ id }) => {
           this.#nodes.remove(id, now);
+          this.#secrets.deleteScope(id);
           return this.#effects.add(
             id,
             "removed",
@@ -154,8 +169,7 @@ export class Directory extends DurableObject<Env> {
   patch(input: { id: string; patch: WorkspacePatch }): Promise<Reply<true>> {
     return reply(async () => {
       const now = Date.now();
-      const node = this.#require(input.id);
-      if (node.removed_at !== null) throw new Refusal("workspace.removed", { details: { id: node.id } });
+      const node = this.#requireLive(input.id);
       const change = this.#changeOf(node, input.patch);
       if (Object.keys(change).length === 0) return true as const;
       this.#open();
@@ -232,10 +246,75 @@ export class Directory extends DurableObject<Env> {
     });
   }
 
+  /** The keys that a workspace's agent gets, or with the organisation as owner those of everybody; never values. */
+  listSecrets({ workspaceId }: SecretOwner): Promise<Reply<ListedSecrets>> {
+    return reply(() => {
+      if (workspaceId !== null) this.#requireLive(workspaceId);
+      if (this.#schema.state === "absent") return { own: [], global: [] };
+      const own = workspaceId === null ? [] : this.#secrets.list(workspaceId);
+      return { own, global: this.#secrets.list(GLOBAL_SCOPE) };
+    });
+  }
+
+  setSecret({ workspaceId, key, value }: SecretOwner & { key: string; value: string }): Promise<Reply<true>> {
+    return reply(() => {
+      const now = Date.now();
+      this.#openFor(workspaceId);
+      this.#secrets.set(workspaceId ?? GLOBAL_SCOPE, key, value, now);
+      log.info("secret.set", { workspace_id: workspaceId, key });
+      return true as const;
+    });
+  }
+
+  deleteSecret({ workspaceId, key }: SecretOwner & { key: string }): Promise<Reply<true>> {
+    return reply(() => {
+      this.#openFor(workspaceId);
+      if (!this.#secrets.delete(workspaceId ?? GLOBAL_SCOPE, key)) throw new Refusal("secret.not_found");
+      log.info("secret.deleted", { workspace_id: workspaceId, key });
+      return true as const;
+    });
+  }
+
+  /** The organisation's keys, against which an import checks what its workspaces require. */
+  async secretKeys(): Promise<string[]> {
+    return this.#schema.state === "absent" ? [] : this.#secrets.list(GLOBAL_SCOPE).map(({ key }) => key);
+  }
+
+  /** The model or provider that was chosen for a workspace; null when nobody chose one. */
+  setting(input: { workspaceId: string; setting: Setting }): Promise<Reply<string | null>> {
+    return reply(() => {
+      this.#requireLive(input.workspaceId);
+      return this.#secrets.read(input.workspaceId, SETTING_KEYS[input.setting]);
+    });
+  }
+
+  /** Chooses a model or provider; null takes the choice back. */
+  choose(input: { workspaceId: string; setting: Setting; value: string | null }): Promise<Reply<true>> {
+    return reply(() => {
+      const { workspaceId, setting, value } = input;
+      this.#openFor(workspaceId);
+      if (value === null) this.#secrets.delete(workspaceId, SETTING_KEYS[setting]);
+      else this.#secrets.set(workspaceId, SETTING_KEYS[setting], value, Date.now());
+      log.info("setting.chosen", { workspace_id: workspaceId, setting, cleared: value === null });
+      return true as const;
+    });
+  }
+
+  /**
+   * Every secret of a workspace's environment in plain text, for whoever starts its machine. Nobody else asks, and
+   * nobody writes it down.
+   */
+  environmentOf(workspaceId: string): Promise<Reply<Record<string, string>>> {
+    return reply(() => {
+      this.#requireLive(workspaceId);
+      return this.#secrets.environment(workspaceId);
+    });
+  }
+
   async gauges(): Promise<Gauges> {
     if (this.#schema.state !== "ready") {
       const nothing = { workspaces: 0, setAside: 0, unflushedSince: null, flushLag: 0, blockedReason: null };
-      return { ...nothing, counters: {}, sweepErrors: {} };
+      return { ...nothing, counters: {}, sweepErrors: {}, lockedSecrets: 0 };
     }
     const live = this.#nodes.live();
     const own = this.#flush.status();
@@ -248,6 +327,7 @@ export class Directory extends DurableObject<Env> {
       blockedReason: own.blocked_reason,
       counters: sumCounters(live.map((node) => node.counters)),
       sweepErrors: this.#sweeps.errors(),
+      lockedSecrets: this.#secrets.locked(),
     };
   }
 
@@ -266,9 +346,10 @@ export class Directory extends DurableObject<Env> {
     this.#sweeps.end(end, Date.now());
   }
 
-  /** The directory's own part of the daily scrub: what the ledger refused is tried again. */
+  /** The directory's own part of the daily scrub: what the ledger refused is tried again, secrets get the new key. */
   async scrub(): Promise<void> {
     if (this.#schema.state !== "ready") return;
+    this.ctx.storage.transactionSync(() => this.#secrets.reseal());
     await this.#flush.retrySetAside();
     await this.alarm();
   }
@@ -287,7 +368,7 @@ export class Directory extends DurableObject<Env> {
   }
 
   #insert(creation: Creation, now: number): { id: string; name: string; effect: Effect } {
-    const { parentId, workspaceDir, x, y, suffixTakenName, ...seed } = creation;
+    const { parentId, workspaceDir, x, y, suffixTakenName, secrets = {}, ...seed } = creation;
     const known = this.#nodes.find(seed.id);
     if (known) {
       const refusal = known.removed_at === null ? "workspace.exists" : "workspace.removed";
@@ -316,8 +397,20 @@ export class Directory extends DurableObject<Env> {
       agent_card: large ? null : seed.agentCard,
       card_in_object: large ? 1 : 0,
     });
+    for (const [key, value] of Object.entries(secrets)) this.#storeFirst(seed.id, key, value, now);
     const told: WorkspaceSeed = { ...seed, name, path: [...path, seed.id], treeVersion, createdAt: now };
     return { id: seed.id, name, effect: this.#effects.add(seed.id, "created", told, now) };
+  }
+
+  /** A secret that comes with its workspace; one that cannot be stored undoes the creation, in the contract's words. */
+  #storeFirst(workspaceId: string, key: string, value: string, now: number): void {
+    try {
+      this.#secrets.set(workspaceId, key, value, now);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      const failed = error.code === "secret.key_missing" ? "encrypt" : "save";
+      throw new Refusal(error.code, { error: `failed to ${failed} secret: ${key}` });
+    }
   }
 
   /** The columns in which a node differs from what is wanted, where the tree allows it. */
@@ -398,6 +491,18 @@ export class Directory extends DurableObject<Env> {
     const node = this.#schema.state === "absent" ? null : this.#nodes.find(id);
     if (!node) throw new Refusal("workspace.not_found");
     return node;
+  }
+
+  #requireLive(id: string): NodeRow {
+    const node = this.#require(id);
+    if (node.removed_at !== null) throw new Refusal("workspace.removed", { details: { id: node.id } });
+    return node;
+  }
+
+  /** Before a secret is written: its workspace lives, or the organisation has a directory from now on. */
+  #openFor(workspaceId: string | null): void {
+    if (workspaceId !== null) this.#requireLive(workspaceId);
+    this.#open();
   }
 
   /** Cards over the board's limit are read from their objects; one that does not answer is shown without. */

@@ -11,6 +11,11 @@ interface Finding {
   readonly detail?: string;
 }
 
+interface DirectoryFinding extends Finding {
+  readonly gauges?: Record<string, unknown>;
+  readonly findings?: readonly string[];
+}
+
 /** What load balancers, operators and clients ask before anything else. */
 export const probeRoutes = new Hono<AppEnv>()
   .get("/health", () => json({ status: "ok" }))
@@ -36,20 +41,21 @@ async function lookAround(c: AppContext) {
   const body = {
     status: ready ? (database.ok ? "ready" : "degraded") : "unavailable",
     dependencies: { directory: withoutGauges(directory), database, blobs },
-    findings: c.var.config.findings,
-    ...("gauges" in directory ? directory.gauges : {}),
+    findings: [...c.var.config.findings, ...(directory.findings ?? [])],
+    ...directory.gauges,
   };
   return { body, ready };
 }
 
-async function probeDirectory(c: AppContext): Promise<Finding & { gauges?: Record<string, unknown> }> {
+async function probeDirectory(c: AppContext): Promise<DirectoryFinding> {
   try {
-    const { workspaces, setAside, flushLag, unflushedSince, blockedReason } = await bounded(
+    const { workspaces, setAside, flushLag, unflushedSince, blockedReason, lockedSecrets } = await bounded(
       settled(directoryOf(c).gauges()),
     );
     const since = unflushedSince === null ? null : new Date(unflushedSince).toISOString();
     return {
       ok: true,
+      findings: lockedSecrets > 0 ? [lockedFinding(lockedSecrets)] : [],
       gauges: {
         workspaces,
         set_aside: setAside,
@@ -59,6 +65,10 @@ async function probeDirectory(c: AppContext): Promise<Finding & { gauges?: Recor
   } catch {
     return { ok: false, detail: "the directory object does not answer" };
   }
+}
+
+function lockedFinding(count: number): string {
+  return `${count} stored secrets open with neither SECRETS_KEY nor SECRETS_KEY_PREVIOUS`;
 }
 
 async function probeDatabase(c: AppContext): Promise<Finding> {

@@ -57,11 +57,8 @@ export const workspaceRoutes = new Hono<AppEnv>()
   });
 
 /** What could not be kept is refused, not dropped without a word. */
-function refuseUnsupported({ secrets, initial_memories: memories }: z.output<typeof CREATE_WORKSPACE>): void {
-  const fields = [
-    ...(secrets && Object.keys(secrets).length > 0 ? ["secrets"] : []),
-    ...(memories?.length ? ["initial_memories"] : []),
-  ];
+function refuseUnsupported({ initial_memories: memories }: z.output<typeof CREATE_WORKSPACE>): void {
+  const fields = memories?.length ? ["initial_memories"] : [];
   if (fields.length > 0) throw new Refusal("workspace.unsupported_fields", { details: { fields } });
 }
 
@@ -104,6 +101,7 @@ async function createExternal(c: AppContext, body: z.output<typeof CREATE_WORKSP
       ],
       inboundSecret: mintInboundSecret(),
       suffixTakenName: true,
+      secrets: body.secrets ?? {},
     }),
   );
   return json(
