@@ -18,6 +18,7 @@ const BINDINGS = new Set([
   "DIRECTORY",
   "EVENT_HUB",
   "OUTBOUND_CALL",
+  "MACHINE",
   "BLOBS",
   "BAD_CREDENTIALS",
   "DOCKER",
@@ -27,7 +28,8 @@ const BINDINGS = new Set([
 /** The doors of durable-objects/: how an object is found, and the words in which it is asked to listen. */
 const DOORS = new Set(["durable-objects/shared/stubs.ts", "durable-objects/workspace/listen.ts"]);
 
-/** The door of provisioners/, and the words in which it speaks. */
+/** The doors of provisioners/: who may call a backend, what everybody may know of it, and the words it speaks in. */
+const BACKEND = "provisioners/backend.ts";
 const DISPATCHER = "provisioners/dispatcher.ts";
 const PROVISIONER_TYPES = "provisioners/provisioner.ts";
 /** What may start and stop machines, and the route that shows their console. */
@@ -79,12 +81,13 @@ const RULES: readonly Rule[] = [
   },
   {
     name: "backends-stay-behind-the-dispatcher",
-    because: "outside provisioners/ only the dispatcher and the types of provisioner.ts may be imported",
+    because: "outside provisioners/ only the dispatcher, backend.ts and the types of provisioner.ts may be imported",
     breaches: importsOf(
       outside("provisioners"),
       ({ target, isOwn, isTypeOnly }) =>
         isOwn &&
         folderOf(target) === "provisioners" &&
+        target !== BACKEND &&
         target !== DISPATCHER &&
         !(target === PROVISIONER_TYPES && isTypeOnly),
     ),

@@ -42,6 +42,10 @@ const NUMBERS = {
   ACTIVITY_UNREAD_RETENTION_DAYS: whole(30, 1, 365),
   /** Days of history that the ledger keeps; 0 keeps everything. */
   LEDGER_RETENTION_DAYS: whole(90, 0, 36_500),
+  /** Minutes without work after which a workspace's machine is stopped until somebody needs it; 0 never does. */
+  HIBERNATION_IDLE_MINUTES: whole(0, 0, 525_600),
+  /** Seconds that every runtime has to register after its machine was wanted; 0 leaves each runtime its own. */
+  PROVISION_TIMEOUT_SECONDS: whole(0, 0, 86_400),
   /** Unread rows from others at which an inbox answers 429. */
   INBOX_UNREAD_ROWS: whole(100_000, 1, 1_000_000),
   /** Bytes of an object's storage at which an inbox answers 429. */

@@ -2,13 +2,14 @@
 declare namespace Cloudflare {
   interface GlobalProps {
     mainModule: typeof import("./index.ts");
-    durableNamespaces: "Workspace" | "Directory" | "EventHub" | "OutboundCall";
+    durableNamespaces: "Workspace" | "Directory" | "EventHub" | "OutboundCall" | "Machine";
   }
   interface Env {
     WORKSPACE: DurableObjectNamespace<import("./index.ts").Workspace>;
     DIRECTORY: DurableObjectNamespace<import("./index.ts").Directory>;
     EVENT_HUB: DurableObjectNamespace<import("./index.ts").EventHub>;
     OUTBOUND_CALL: DurableObjectNamespace<import("./index.ts").OutboundCall>;
+    MACHINE: DurableObjectNamespace<import("./index.ts").Machine>;
     BLOBS?: R2Bucket;
     BAD_CREDENTIALS?: RateLimit;
     /** The Docker engine, under `npm start` alone: sockets and client certificates are beyond a Worker. */

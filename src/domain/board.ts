@@ -25,4 +25,6 @@ export interface BoardEntry {
   /** Delegations that it sent and that have not ended. */
   readonly openDelegations: number;
   readonly counters: Readonly<Record<string, number>>;
+  /** When its machines have something due, in case its alarm is lost; absent from objects that know none. */
+  readonly lifecycleDue?: number | null;
 }

@@ -104,9 +104,54 @@ export const REFUSALS = {
     hint: "workspace_access is none, read_only or read_write; the latter two need workspace_dir.",
   },
   "workspace.no_backend": {
+    status: 503,
+    error: "provisioner not available",
+    hint: "This deployment starts no machines: configure a control plane or Docker, or use external workspaces.",
+  },
+  "workspace.parent_paused": {
+    status: 409,
+    error: "parent workspace is paused — resume it first",
+    hint: "Resume the paused ancestor; its descendants resume with it.",
+  },
+  "workspace.not_pausable": {
+    status: 404,
+    error: "workspace not found or already paused",
+    hint: "Only a live workspace that is not paused can be paused.",
+  },
+  "workspace.not_paused": {
+    status: 404,
+    error: "workspace not found or not paused",
+    hint: "Only a paused workspace can be resumed.",
+  },
+  "workspace.not_hibernatable": {
+    status: 404,
+    error: "workspace not found or not in a hibernatable state (must be online or degraded)",
+    hint: "Wait until the workspace is online.",
+  },
+  "workspace.has_active_tasks": {
+    status: 409,
+    error: "workspace has active tasks; use ?force=true to terminate them",
+    hint: "Wait for its tasks, or repeat with ?force=true.",
+  },
+  "workspace.waking": {
+    status: 503,
+    error: "workspace is waking from hibernation — retry in ~15 seconds",
+    hint: "The message was not taken. Repeat it after the seconds in Retry-After.",
+  },
+  "console.unavailable": {
     status: 501,
-    error: "only external workspaces can be created on this deployment",
-    hint: 'Send runtime "external"; the platform cannot start machines yet.',
+    error: "console output unavailable on this deployment (no control plane)",
+    hint: "Read the machine's log where it runs.",
+  },
+  "console.failed": {
+    status: 502,
+    error: "control plane returned an error fetching console output",
+    hint: "Retry later, or look at the control plane itself.",
+  },
+  "viewport.invalid": {
+    status: 400,
+    error: "invalid viewport data",
+    hint: "Send x, y and zoom as numbers.",
   },
   "external.rotate_refused": {
     status: 400,

@@ -26,4 +26,12 @@ export interface WorkspaceSeed {
   readonly events: readonly { readonly event: string; readonly payload: string }[];
   readonly inboundSecret: string;
   readonly createdAt: number;
+  /** The machine that it is to have; absent where the platform runs none. */
+  readonly provision?: SeedProvision;
+}
+
+/** What a workspace's first machine needs beside the workspace's own facts; `files` maps a path to its text. */
+export interface SeedProvision {
+  readonly platformUrl: string;
+  readonly files: Readonly<Record<string, string>>;
 }

@@ -13,9 +13,11 @@ import { a2aRoutes } from "./routes/a2a.ts";
 import { activityRoutes } from "./routes/activity.ts";
 import { adminDelegationRoutes } from "./routes/admin-delegations.ts";
 import { adminUploadRoutes } from "./routes/admin-uploads.ts";
+import { canvasRoutes } from "./routes/canvas.ts";
 import { delegationRoutes } from "./routes/delegations.ts";
 import { eventRoutes } from "./routes/events.ts";
 import { externalRoutes } from "./routes/external.ts";
+import { lifecycleRoutes } from "./routes/lifecycle.ts";
 import { localRoutes } from "./routes/local.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
 import { probeRoutes } from "./routes/probes.ts";
@@ -52,6 +54,8 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .route("/", tokenRoutes)
   .route("/", secretRoutes)
   .route("/", eventRoutes)
+  .route("/", lifecycleRoutes)
+  .route("/", canvasRoutes)
   .route("/", externalRoutes)
   .notFound((c) => refusalResponse(c, new Refusal("route.unknown")))
   .onError((error, c) => {

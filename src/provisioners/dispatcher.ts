@@ -1,5 +1,6 @@
 import { configOf } from "../config.ts";
 import { log } from "../log.ts";
+import { backendOf } from "./backend.ts";
 import { ControlPlaneProvisioner } from "./control-plane.ts";
 import { DockerProvisioner } from "./docker.ts";
 import { DockerEngine } from "./docker-engine.ts";
@@ -9,24 +10,17 @@ import type { MachineRef, Provisioner, StopOutcome } from "./provisioner.ts";
 
 export { ConsoleFailure } from "./provisioner.ts";
 
-/** Stored and broadcast as the reason of a failed start. */
-export const NO_BACKEND =
-  "no provisioning backend available — workspace requires either a Docker daemon (self-hosted) or control-plane provisioner (SaaS)";
-
 const STOP_ATTEMPTS = 3;
 const STOP_RETRY_BASE_MS = 1_000;
 
-/** The one place that chooses: control plane first, Docker second. Null where there is no backend. */
+/** The backend of this deployment, ready to be called; null where there is none. */
 export function provisionerOf(env: Env): Provisioner | null {
-  const { controlPlane, docker, inMemoryMachines } = configOf(env);
-  if (inMemoryMachines) return new InMemoryProvisioner();
+  const config = configOf(env);
+  const { controlPlane, docker } = config;
+  if (backendOf(config) === "in_memory") return new InMemoryProvisioner();
   if (controlPlane) return new ControlPlaneProvisioner(controlPlane);
   if (docker) return new DockerProvisioner(docker, new DockerEngine(engineFetch(env), docker.baseUrl));
   return null;
-}
-
-export function hasProvisioner(env: Env): boolean {
-  return provisionerOf(env) !== null;
 }
 
 export interface StopRetry {

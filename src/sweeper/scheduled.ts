@@ -33,7 +33,11 @@ export async function scheduled(
   }
   const directory = directoryStub(env);
   const begun = await directory.beginSweeps({ againInMs: intervals(env), all: byHand });
-  const ended = await Promise.allSettled(begun.map(async (sweep) => directory.endSweep(await runSweep(env, sweep))));
+  const ended = await Promise.allSettled(
+    begun.map(async (sweep) =>
+      sweep.name === "machines" ? sweepMachines(env, sweep.ids) : directory.endSweep(await runSweep(env, sweep)),
+    ),
+  );
   const unplanned = ended.filter(({ status }) => status === "rejected").length;
   if (unplanned > 0) log.warn("sweep.not_planned", { sweeps: unplanned });
 }
@@ -76,6 +80,16 @@ async function sweepOpenDelegations(env: Env, cursor: string | null): Promise<Sw
     now: () => Date.now(),
   });
   return { name: "delegations", idle: !anyOpen, cursor: JSON.stringify(next), errors: summary.errors };
+}
+
+/** Machines that are to start or stop, and provisionings that may take too long. */
+async function sweepMachines(env: Env, ids: readonly string[]): Promise<void> {
+  const directory = directoryStub(env);
+  await sweep("machines", {
+    find: async () => ids,
+    wake: async (id) => directory.lookedAfter({ id, due: await workspaceStub(env, id).lookAfterMachines() }),
+    now: () => Date.now(),
+  });
 }
 
 /** Wakes every live workspace once a day, so that whatever alarm was lost heals. Each one fails alone. */

@@ -11,6 +11,9 @@ DROP TABLE received;
 DROP TABLE audit;
 ALTER TABLE calls DROP COLUMN attempt_id;
 ALTER TABLE queue DROP COLUMN attempt_id;
+DROP TABLE lifecycle;
+DROP TABLE machines;
+ALTER TABLE workspace DROP COLUMN mark_version;
 DELETE FROM schema_steps WHERE id > 1;
 `;
 

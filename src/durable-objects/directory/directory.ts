@@ -18,7 +18,8 @@ import { FlushPace } from "../shared/flush-pace.ts";
 import { type Reply, reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
 import { workspaceStub } from "../shared/stubs.ts";
-import { type NodeChange, type NodeRow, NodeStore } from "./node-store.ts";
+import { LIFECYCLE_NET_MS } from "../workspace/telling.ts";
+import { type NodeChange, type NodeRow, NodeStore, shownStatus } from "./node-store.ts";
 import { DIRECTORY_SCHEMA } from "./schema.ts";
 import { SecretStore } from "./secret-store.ts";
 import { type BegunSweep, type SweepEnd, type SweepName, SweepPlan } from "./sweep-plan.ts";
@@ -43,15 +44,34 @@ export interface Created {
   readonly confirmed: boolean;
 }
 
-/** How a removal ended; `cascade` counts the descendants that went along. */
+/** How a removal ended; `cascade` counts the descendants that went along, `stopsPending` machines that still run. */
 export type Removed =
-  | { readonly kind: "removed"; readonly cascade: number }
+  | { readonly kind: "removed"; readonly cascade: number; readonly stopsPending: number }
   | { readonly kind: "unconfirmed"; readonly children: readonly { id: string; name: string }[] };
 
 /** What a removed workspace's object is told; `cascade` for the one that was asked for. */
 export interface Removal {
   readonly removedAt: number;
   readonly cascade: number | null;
+}
+
+/** What the parent of a collapsed subtree is told; names. */
+export interface Collapse {
+  readonly removed: readonly string[];
+  readonly treeVersion: number;
+}
+
+/** An operator's mark, as a workspace's object is told of it. */
+export interface Mark {
+  readonly treeVersion: number;
+  /** Where the machine that starts finds the platform; "" as before. */
+  readonly platformUrl: string;
+}
+
+/** Workspaces whose machines should be looked after, in case their own alarms were lost. */
+export interface MachineSweep {
+  readonly name: "machines";
+  readonly ids: readonly string[];
 }
 
 /** What operators watch of all objects together. Times in ms since 1970. */
@@ -74,10 +94,12 @@ export interface SecretOwner {
 }
 
 const CONFIRMATION_WAIT_MS = 2_000;
+const NO_VIEWPORT = '{"x":0,"y":0,"zoom":1}';
 const NAME_ATTEMPTS = 20;
 /** Large cards read at once. */
 const CARD_CONCURRENCY = 6;
 const SCRUB_SLICE = 500;
+const MACHINE_SWEEP_LIMIT = 500;
 
 /** The tree and the board. Single-threaded, so names and cycles need no lock. */
 export class Directory extends DurableObject<Env> {
@@ -88,6 +110,8 @@ export class Directory extends DurableObject<Env> {
   readonly #flush: Flush;
   readonly #pace: FlushPace;
   readonly #sweeps: SweepPlan;
+  /** What the objects of a removal that is being answered said of their machines. */
+  readonly #stopsPending = new Map<string, number>();
   #alarm: AlarmScheduler;
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -135,7 +159,7 @@ export class Directory extends DurableObject<Env> {
     return reply(async () => {
       const now = Date.now();
       const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
-      if (!node || node.removed_at !== null) return { kind: "removed", cascade: 0 };
+      if (!node || node.removed_at !== null) return { kind: "removed", cascade: 0, stopsPending: 0 };
       this.#open();
       const descendants = this.#nodes.descendants(input.id);
       const children = descendants.filter((child) => child.parent_id === input.id);
@@ -143,22 +167,100 @@ export class Directory extends DurableObject<Env> {
         return { kind: "unconfirmed", children: children.map(({ id, name }) => ({ id, name })) };
       }
       const effects = this.ctx.storage.transactionSync(() =>
-        [node, ...descendants].map(({ id }) => {
-          this.#nodes.remove(id, now);
-          this.#secrets.deleteScope(id);
-          return this.#effects.add(
-            id,
-            "removed",
-            { removedAt: now, cascade: id === input.id ? descendants.length : null },
-            now,
-          );
-        }),
+        this.#remove([node, ...descendants], { id: input.id, cascade: descendants.length }, now),
       );
       log.info("directory.removed", { workspace_id: input.id, cascade: descendants.length });
-      const told = Promise.all(effects.map((effect) => this.#effects.tell(effect, now)));
-      this.#afterCommit(now);
-      await Promise.race([told, scheduler.wait(CONFIRMATION_WAIT_MS)]);
-      return { kind: "removed", cascade: descendants.length };
+      await this.#tellAll(effects, now);
+      const stopsPending = [node, ...descendants].reduce((sum, { id }) => sum + this.#takeStopsPending(id), 0);
+      return { kind: "removed", cascade: descendants.length, stopsPending };
+    });
+  }
+
+  /** Removes all descendants of a workspace and keeps itself; answers their names. */
+  collapse(input: { id: string }): Promise<Reply<{ removed: string[] }>> {
+    return reply(async () => {
+      const now = Date.now();
+      const node = this.#requireLive(input.id);
+      this.#open();
+      const descendants = this.#nodes.descendants(node.id);
+      const removed = descendants.map(({ name }) => name);
+      const effects = this.ctx.storage.transactionSync(() => [
+        ...this.#remove(descendants, null, now),
+        ...(removed.length === 0 ? [] : [this.#effects.add(node.id, "collapsed", this.#collapse(removed), now)]),
+      ]);
+      log.info("directory.collapsed", { workspace_id: node.id, removed: removed.length });
+      await this.#tellAll(effects, now);
+      return { removed };
+    });
+  }
+
+  /** Pauses a workspace with all of its descendants that are not paused; answers how many. */
+  pause(input: { id: string }): Promise<Reply<{ count: number }>> {
+    return reply(async () => {
+      const now = Date.now();
+      const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
+      if (!node || node.removed_at !== null || node.paused_at !== null) throw new Refusal("workspace.not_pausable");
+      this.#open();
+      const paused = [node, ...this.#nodes.descendants(node.id)].filter(({ paused_at }) => paused_at === null);
+      const effects = this.ctx.storage.transactionSync(() => this.#mark(paused, "paused", now, "", now));
+      log.info("directory.paused", { workspace_id: node.id, count: paused.length });
+      await this.#tellAll(effects, now);
+      return { count: paused.length };
+    });
+  }
+
+  /** Ends the pause of a workspace and of its descendants, unless an ancestor is paused; answers how many. */
+  resume(input: { id: string; platformUrl: string; hasBackend: boolean }): Promise<Reply<{ count: number }>> {
+    return reply(async () => {
+      const now = Date.now();
+      const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
+      if (!node || node.removed_at !== null || node.paused_at === null) throw new Refusal("workspace.not_paused");
+      if (!input.hasBackend && node.runtime !== "external") throw new Refusal("workspace.no_backend");
+      this.#requireNoPausedAncestor(node);
+      this.#open();
+      const resumed = [node, ...this.#nodes.descendants(node.id)].filter(({ paused_at }) => paused_at !== null);
+      const { platformUrl } = input;
+      const effects = this.ctx.storage.transactionSync(() => this.#mark(resumed, "resumed", null, platformUrl, now));
+      log.info("directory.resumed", { workspace_id: node.id, count: resumed.length });
+      await this.#tellAll(effects, now);
+      return { count: resumed.length };
+    });
+  }
+
+  /** What a restart has to know; it ends the workspace's own pause. Refused below a paused ancestor. */
+  beginRestart(input: { id: string; hasBackend: boolean }): Promise<Reply<{ runtime: string }>> {
+    return reply(async () => {
+      const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
+      if (!node || node.removed_at !== null) throw new Refusal("workspace.not_found");
+      this.#requireNoPausedAncestor(node);
+      if (node.runtime === "external") return { runtime: node.runtime };
+      if (!input.hasBackend) throw new Refusal("workspace.no_backend");
+      if (node.paused_at !== null) {
+        const now = Date.now();
+        this.#open();
+        this.ctx.storage.transactionSync(() => this.#nodes.pause(node.id, null, now));
+        this.#afterCommit(now);
+      }
+      return { runtime: node.runtime };
+    });
+  }
+
+  /** What a look after a workspace's machines found: when to look again. */
+  async lookedAfter(input: { id: string; due: number | null }): Promise<void> {
+    if (this.#schema.state === "ready") this.#nodes.lookAgain(input.id, input.due);
+  }
+
+  /** The canvas's viewport, one for everybody, as JSON. */
+  async viewport(): Promise<string> {
+    if (this.#schema.state !== "ready") return NO_VIEWPORT;
+    return this.ctx.storage.sql.exec<{ viewport: string }>("SELECT viewport FROM directory").one().viewport;
+  }
+
+  setViewport(viewport: { x: number; y: number; zoom: number }): Promise<Reply<true>> {
+    return reply(() => {
+      this.#open();
+      this.ctx.storage.sql.exec("UPDATE directory SET viewport = ?", JSON.stringify(viewport));
+      return true as const;
     });
   }
 
@@ -175,9 +277,7 @@ export class Directory extends DurableObject<Env> {
       this.#open();
       const effects = this.ctx.storage.transactionSync(() => this.#change(node, change, now));
       log.info("directory.changed", { workspace_id: node.id, fields: Object.keys(change).join() });
-      const told = Promise.all(effects.map((effect) => this.#effects.tell(effect, now)));
-      this.#afterCommit(now);
-      await Promise.race([told, scheduler.wait(CONFIRMATION_WAIT_MS)]);
+      await this.#tellAll(effects, now);
       return true as const;
     });
   }
@@ -197,7 +297,7 @@ export class Directory extends DurableObject<Env> {
   async list(): Promise<string> {
     if (this.#schema.state === "absent") return "[]";
     const now = Date.now();
-    const nodes = await this.#withLargeCards(this.#nodes.live());
+    const nodes = await this.#shown(this.#nodes.live());
     return `[${nodes.map((node) => listEntryJson(node, now)).join(",")}]`;
   }
 
@@ -209,7 +309,7 @@ export class Directory extends DurableObject<Env> {
         const removedAt = new Date(node.removed_at).toISOString();
         throw new Refusal("workspace.removed", { details: { id: node.id, removed_at: removedAt } });
       }
-      const [complete = node] = await this.#withLargeCards([node]);
+      const [complete = node] = await this.#shown([node]);
       return publicViewJson(complete, Date.now());
     });
   }
@@ -226,7 +326,7 @@ export class Directory extends DurableObject<Env> {
       const peers = [...siblings, ...children, ...parent].filter((node) =>
         `${node.name}\n${node.role ?? ""}`.toLowerCase().includes(wanted),
       );
-      return `[${(await this.#withLargeCards(peers)).map(peerJson).join(",")}]`;
+      return `[${(await this.#shown(peers)).map(peerJson).join(",")}]`;
     });
   }
 
@@ -335,9 +435,15 @@ export class Directory extends DurableObject<Env> {
    * The sweeps that a tick should make now, or with `all` whichever are asked about; each is planned anew, `againInMs`
    * from now. An idle deployment lets Postgres sleep.
    */
-  async beginSweeps(input: { againInMs: Partial<Record<SweepName, number>>; all: boolean }): Promise<BegunSweep[]> {
+  async beginSweeps(input: {
+    againInMs: Partial<Record<SweepName, number>>;
+    all: boolean;
+  }): Promise<(BegunSweep | MachineSweep)[]> {
     if (this.#schema.state !== "ready") return [];
-    return this.#sweeps.begin(input.againInMs, input.all, Date.now());
+    const now = Date.now();
+    const ids = this.#nodes.lifecycleDue(now, MACHINE_SWEEP_LIMIT);
+    const machines: MachineSweep[] = ids.length === 0 ? [] : [{ name: "machines", ids }];
+    return [...this.#sweeps.begin(input.againInMs, input.all, now), ...machines];
   }
 
   /** How a sweep went. */
@@ -457,6 +563,56 @@ export class Directory extends DurableObject<Env> {
     return [place({ ...node, ...change }, changed), ...along.map((descendant) => place(descendant, {}))];
   }
 
+  #remove(nodes: readonly NodeRow[], root: { id: string; cascade: number } | null, now: number): Effect[] {
+    return nodes.map(({ id, runtime }) => {
+      this.#nodes.remove(id, now);
+      this.#secrets.deleteScope(id);
+      if (runtime !== "external") this.#nodes.lookAgain(id, now + LIFECYCLE_NET_MS);
+      const removal: Removal = { removedAt: now, cascade: id === root?.id ? root.cascade : null };
+      return this.#effects.add(id, "removed", removal, now);
+    });
+  }
+
+  #mark(
+    nodes: readonly NodeRow[],
+    kind: "paused" | "resumed",
+    pausedAt: number | null,
+    platformUrl: string,
+    now: number,
+  ): Effect[] {
+    const mark: Mark = { treeVersion: this.#nextTreeVersion(), platformUrl };
+    return nodes.map(({ id }) => {
+      this.#nodes.pause(id, pausedAt, now);
+      return this.#effects.add(id, kind, mark, now);
+    });
+  }
+
+  #collapse(removed: readonly string[]): Collapse {
+    return { removed, treeVersion: this.#nextTreeVersion() };
+  }
+
+  /** Tells objects what has been committed; those that do not answer soon hear of it by alarm. */
+  async #tellAll(effects: readonly Effect[], now: number): Promise<void> {
+    const told = Promise.all(effects.map((effect) => this.#effects.tell(effect, now)));
+    this.#afterCommit(now);
+    await Promise.race([told, scheduler.wait(CONFIRMATION_WAIT_MS)]);
+  }
+
+  #takeStopsPending(id: string): number {
+    const count = this.#stopsPending.get(id) ?? 0;
+    this.#stopsPending.delete(id);
+    return count;
+  }
+
+  #requireNoPausedAncestor({ id }: NodeRow): void {
+    for (const ancestor of this.#nodes.path(id).slice(0, -1)) {
+      const node = this.#nodes.find(ancestor);
+      if (node?.paused_at == null) continue;
+      const error = `parent workspace "${node.name}" is paused — resume it first`;
+      throw new Refusal("workspace.parent_paused", { error });
+    }
+  }
+
   /** Levels from a workspace down to its deepest live descendant, itself included. */
   #height(id: string): number {
     const depths = this.#nodes.descendants(id).map((descendant) => this.#nodes.path(descendant.id).length);
@@ -487,15 +643,15 @@ export class Directory extends DurableObject<Env> {
     throw new Refusal("workspace.name_taken");
   }
 
-  #require(id: string): NodeRow {
-    const node = this.#schema.state === "absent" ? null : this.#nodes.find(id);
-    if (!node) throw new Refusal("workspace.not_found");
+  #requireLive(id: string): NodeRow {
+    const node = this.#require(id);
+    if (node.removed_at !== null) throw new Refusal("workspace.removed", { details: { id } });
     return node;
   }
 
-  #requireLive(id: string): NodeRow {
-    const node = this.#require(id);
-    if (node.removed_at !== null) throw new Refusal("workspace.removed", { details: { id: node.id } });
+  #require(id: string): NodeRow {
+    const node = this.#schema.state === "absent" ? null : this.#nodes.find(id);
+    if (!node) throw new Refusal("workspace.not_found");
     return node;
   }
 
@@ -505,8 +661,8 @@ export class Directory extends DurableObject<Env> {
     this.#open();
   }
 
-  /** Cards over the board's limit are read from their objects; one that does not answer is shown without. */
-  async #withLargeCards(nodes: NodeRow[]): Promise<NodeRow[]> {
+  /** As people see them. Cards over the board's limit are read from their objects; one that does not answer is shown without. */
+  async #shown(nodes: NodeRow[]): Promise<NodeRow[]> {
     const cards = new Map<string, string | null>();
     const large = nodes.filter((node) => node.card_in_object === 1);
     for (let at = 0; at < large.length; at += CARD_CONCURRENCY) {
@@ -519,13 +675,20 @@ export class Directory extends DurableObject<Env> {
         }),
       );
     }
-    return nodes.map((node) => (cards.has(node.id) ? { ...node, agent_card: cards.get(node.id) ?? null } : node));
+    return nodes.map((node) => {
+      const shown = { ...node, status: shownStatus(node) };
+      return cards.has(node.id) ? { ...shown, agent_card: cards.get(node.id) ?? null } : shown;
+    });
   }
 
   async #deliver(effect: Effect): Promise<Delivery> {
     const workspace = workspaceStub(this.env, effect.receiver);
     if (effect.kind === "created") await workspace.created(JSON.parse(effect.payload) as WorkspaceSeed);
-    else if (effect.kind === "removed") await workspace.removed(JSON.parse(effect.payload) as Removal);
+    else if (effect.kind === "removed")
+      this.#stopsPending.set(effect.receiver, await workspace.removed(JSON.parse(effect.payload) as Removal));
+    else if (effect.kind === "paused") await workspace.paused(JSON.parse(effect.payload) as Mark);
+    else if (effect.kind === "resumed") await workspace.resumed(JSON.parse(effect.payload) as Mark);
+    else if (effect.kind === "collapsed") await workspace.collapsed(JSON.parse(effect.payload) as Collapse);
     else if (effect.kind === "placed") await workspace.placed(JSON.parse(effect.payload) as Placement);
     else throw new Error(`unknown effect ${effect.kind}`);
     return "told";

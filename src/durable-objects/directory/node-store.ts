@@ -23,6 +23,8 @@ export interface NodeRow extends Record<string, SqlStorageValue> {
   created_at: number;
   updated_at: number;
   removed_at: number | null;
+  paused_at: number | null;
+  lifecycle_due: number | null;
   board_version: number;
   status: WorkspaceStatus;
   url: string | null;
@@ -128,7 +130,7 @@ export class NodeStore {
       `UPDATE nodes SET version = ?, updated_at = ?, board_version = ?, status = ?, url = ?, delivery_mode = ?,
          agent_card = ?, card_in_object = ?, active_tasks = ?, current_task = ?, error_rate = ?, sample_error = ?,
          started_at = ?, monthly_spend = ?, last_outbound_at = ?, set_aside = ?,
-         unflushed_since = CASE WHEN ? THEN coalesce(unflushed_since, ?) END, counters = ?
+         unflushed_since = CASE WHEN ? THEN coalesce(unflushed_since, ?) END, counters = ?, lifecycle_due = ?
        WHERE id = ? AND board_version < ? AND removed_at IS NULL`,
       this.#nextVersion(),
       now,
@@ -149,6 +151,7 @@ export class NodeStore {
       entry.flushBlocked === null ? 0 : 1,
       now,
       JSON.stringify(entry.counters),
+      entry.lifecycleDue ?? null,
       id,
       entry.version,
     );
@@ -163,6 +166,34 @@ export class NodeStore {
       ...Object.values(row),
       id,
     );
+  }
+
+  /** Marks a workspace paused, or takes that mark away. */
+  pause(id: string, pausedAt: number | null, now: number): void {
+    this.#sql.exec(
+      "UPDATE nodes SET version = ?, updated_at = ?, paused_at = ? WHERE id = ? AND removed_at IS NULL",
+      this.#nextVersion(),
+      now,
+      pausedAt,
+      id,
+    );
+  }
+
+  /** Ids whose machines have had something due before `before`, removed ones too. */
+  lifecycleDue(before: number, limit: number): string[] {
+    return this.#sql
+      .exec<{ id: string }>(
+        "SELECT id FROM nodes WHERE lifecycle_due < ? ORDER BY lifecycle_due LIMIT ?",
+        before,
+        limit,
+      )
+      .toArray()
+      .map(({ id }) => id);
+  }
+
+  /** When the machines of a workspace should be looked after again; no word for the ledger. */
+  lookAgain(id: string, due: number | null): void {
+    this.#sql.exec("UPDATE nodes SET lifecycle_due = ? WHERE id = ?", due, id);
   }
 
   /** Marks a workspace removed. */
@@ -212,7 +243,7 @@ export class NodeStore {
         tier: row.tier,
         parent_id: row.parent_id,
         runtime: row.runtime,
-        status: row.status,
+        status: shownStatus(row),
         url: row.url,
         delivery_mode: row.delivery_mode,
         agent_card: row.agent_card,
@@ -237,6 +268,12 @@ export class NodeStore {
       }),
     });
   }
+}
+
+/** An operator's mark is shown whatever the workspace says of itself. */
+export function shownStatus({ removed_at, paused_at, status }: NodeRow): WorkspaceStatus {
+  if (removed_at !== null) return "removed";
+  return paused_at === null ? status : "paused";
 }
 
 function micros(ms: number | null): number | null {

@@ -77,4 +77,13 @@ ALTER TABLE directory DROP COLUMN sweep_due;
 `,
   },
   { id: 3, sql: SECRETS_SCHEMA },
+  {
+    id: 4,
+    sql: `
+ALTER TABLE nodes ADD COLUMN paused_at INTEGER;
+ALTER TABLE nodes ADD COLUMN lifecycle_due INTEGER;
+CREATE INDEX nodes_lifecycle ON nodes (lifecycle_due) WHERE lifecycle_due IS NOT NULL;
+ALTER TABLE directory ADD COLUMN viewport TEXT NOT NULL DEFAULT '{"x":0,"y":0,"zoom":1}';
+`,
+  },
 ];

@@ -1,5 +1,5 @@
 import { configOf } from "../../config.ts";
-import type { Directory, EventHub, OutboundCall, Workspace } from "../../index.ts";
+import type { Directory, EventHub, Machine, OutboundCall, Workspace } from "../../index.ts";
 
 /** One deployment is one organisation; its directory and its hub carry its name. */
 export function organisationOf(env: Env): string {
@@ -21,4 +21,9 @@ export function workspaceStub(env: Env, id: string): DurableObjectStub<Workspace
 
 export function outboundCallStub(env: Env, callId: string): DurableObjectStub<OutboundCall> {
   return env.OUTBOUND_CALL.getByName(callId);
+}
+
+/** The object that calls the provisioning backend for one workspace. */
+export function machineStub(env: Env, workspaceId: string): DurableObjectStub<Machine> {
+  return env.MACHINE.getByName(workspaceId);
 }

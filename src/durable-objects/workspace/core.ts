@@ -11,6 +11,7 @@ import { CallStore } from "./call-store.ts";
 import { DelegationStore } from "./delegation-store.ts";
 import { EventStore } from "./event-store.ts";
 import { InboxStore } from "./inbox-store.ts";
+import { MachineStore } from "./machine-store.ts";
 import { ProfileStore } from "./profile-store.ts";
 import { QueueStore } from "./queue-store.ts";
 import { ReceivedStore } from "./received-store.ts";
@@ -35,6 +36,7 @@ export class Core {
   readonly delegations: DelegationStore;
   readonly received: ReceivedStore;
   readonly audit: AuditStore;
+  readonly machines: MachineStore;
   readonly flush: Flush;
   readonly #ids = new Map<RowDomain, RowIds>();
 
@@ -52,6 +54,7 @@ export class Core {
     this.queue = new QueueStore(sql, nextVersion, () => this.ids("queue"), workspaceId);
     this.delegations = new DelegationStore(sql, nextVersion);
     this.received = new ReceivedStore(sql);
+    this.machines = new MachineStore(sql);
     this.audit = new AuditStore(sql, nextVersion, () => this.ids("audit"), workspaceId);
     this.uploads = new UploadStore(sql, nextVersion, () => this.ids("file"), workspaceId, lifetimesOf(config));
     const database = openDatabase(env);
@@ -104,6 +107,7 @@ export class Core {
     this.tokens.forget();
     this.uploads.reconsider();
     this.delegations.forget();
+    this.machines.forget();
   }
 }
 

@@ -242,6 +242,14 @@ export class InboxStore {
     return seq === null ? null : Math.min(seq, this.head());
   }
 
+  /** When the newest row was written, in ms; null without any. */
+  newestAt(): number | null {
+    const [newest] = this.#sql
+      .exec<{ created_at: number }>("SELECT created_at FROM activity ORDER BY seq DESC LIMIT 1")
+      .toArray();
+    return newest === undefined ? null : newest.created_at / 1000;
+  }
+
   /** Highest seq of any row that ever was. */
   head(): number {
     this.#head ??= this.#sql

@@ -12,6 +12,8 @@ export interface Profile {
   /** Ids from the root of the tree to this workspace. */
   path: Path;
   treeVersion: number;
+  /** Tree version of the last mark: paused, resumed, collapsed. */
+  markVersion: number;
   maxConcurrentTasks: number;
   budgetLimit: number | null;
   /** Only what somebody asked for; see `deliveryModeOf`. */
@@ -55,6 +57,7 @@ const COLUMNS = {
   tier: "tier",
   path: "path",
   treeVersion: "tree_version",
+  markVersion: "mark_version",
   maxConcurrentTasks: "max_concurrent_tasks",
   budgetLimit: "budget_limit",
   deliveryMode: "delivery_mode",

@@ -223,4 +223,33 @@ CREATE TABLE audit (
 CREATE INDEX audit_changed ON audit (version) WHERE version <> seq;
 `,
   },
+  {
+    id: 3,
+    sql: `
+ALTER TABLE workspace ADD COLUMN mark_version INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE lifecycle (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  wish INTEGER NOT NULL,
+  machine TEXT NOT NULL CHECK (machine IN ('running', 'stopped')),
+  served INTEGER NOT NULL,
+  wished_at INTEGER NOT NULL,
+  platform_url TEXT NOT NULL,
+  files TEXT NOT NULL CHECK (json_valid(files)),
+  reset_session INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE machines (
+  start INTEGER PRIMARY KEY,
+  wish INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('starting', 'running', 'unknown')),
+  instance_id TEXT,
+  stopping INTEGER NOT NULL,
+  stop_failures INTEGER NOT NULL,
+  next_at INTEGER NOT NULL,
+  operation INTEGER NOT NULL,
+  handed_at INTEGER NOT NULL
+) STRICT;
+`,
+  },
 ];

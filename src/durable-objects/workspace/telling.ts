@@ -1,6 +1,7 @@
 import { microsToTimestamp } from "../../domain/activity.ts";
 import { BOARD_CARD_BYTES_MAX, type BoardEntry } from "../../domain/board.ts";
 import { eventsOfRow, type HubEvent } from "../../domain/hub-event.ts";
+import { isUnsettled } from "../../domain/lifecycle.ts";
 import { log } from "../../log.ts";
 import type { Clock } from "../shared/alarm.ts";
 import type { Core } from "./core.ts";
@@ -8,6 +9,8 @@ import { deliveryModeOf, type Profile } from "./profile-store.ts";
 
 /** Task, counts, error rate and spend reach the board at most this often. */
 export const RIDE_ALONG_MS = 15_000;
+/** When the directory has a workspace looked after whose machines are not settled. */
+export const LIFECYCLE_NET_MS = 60_000;
 const RETRY_MS = 5_000;
 const HUB_BATCH = 100;
 /** Tellings of the hub begin at least this far apart: a burst goes out in few calls instead of one for each row. */
@@ -73,7 +76,15 @@ export class BoardTelling implements Clock {
 
   #flushFacts: { setAside: number; flushBlocked: string | null } = { setAside: 0, flushBlocked: null };
 
-  #entry(): BoardEntry {
+  /** A provisioning workspace, or one whose machines are not settled, is looked after every minute. */
+  lifecycleDue(now: number): number | null {
+    const { profile, machines } = this.#core;
+    const lifecycle = machines.get();
+    const isAwaited = profile.get().status === "provisioning" && lifecycle.wish.machine === "running";
+    return isAwaited || isUnsettled(lifecycle) ? now + LIFECYCLE_NET_MS : null;
+  }
+
+  #entry(now: number): BoardEntry {
     const { flush, delegations } = this.#core;
     const profile = this.#core.profile.get();
     const large = profile.agentCard !== null && profile.agentCard.length > BOARD_CARD_BYTES_MAX;
@@ -95,6 +106,7 @@ export class BoardTelling implements Clock {
       flushBlocked: flush.blockedReason,
       openDelegations: delegations.countOpen(),
       counters: profile.counters,
+      lifecycleDue: this.lifecycleDue(now),
     };
   }
 
@@ -113,7 +125,7 @@ export class BoardTelling implements Clock {
 
   async #tell(now: number): Promise<void> {
     const { profile } = this.#core;
-    const entry = this.#entry();
+    const entry = this.#entry(now);
     try {
       await this.#receivers.board(profile.get().workspaceId, entry);
     } catch (error) {

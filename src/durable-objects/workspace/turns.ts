@@ -117,6 +117,11 @@ export class Turns {
     await this.#afterCommit({ now, once: [] }, false, true);
   }
 
+  /** When the directory should have its machines looked after. */
+  lifecycleDue(now: number): number | null {
+    return this.#board.lifecycleDue(now);
+  }
+
   /** Looks whether the alarm still stands right, after something that is no turn. */
   rearm(): void {
     this.#alarm.arm(Date.now());

@@ -1,5 +1,5 @@
 import { DurableObject } from "cloudflare:workers";
-import { configOf } from "../../config.ts";
+import { type Config, configOf } from "../../config.ts";
 import type { Access } from "../../domain/access.ts";
 import type { Attachment } from "../../domain/activity.ts";
 import type { ActivityQuery } from "../../domain/activity-query.ts";
@@ -12,18 +12,22 @@ import type {
   UpdateRequest,
 } from "../../domain/delegation-request.ts";
 import type { Path } from "../../domain/hierarchy.ts";
+import { stopsPending } from "../../domain/lifecycle.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import { runtimeOf } from "../../domain/runtime.ts";
 import type { Placement } from "../../domain/workspace-patch.ts";
 import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import { log } from "../../log.ts";
+import { hasProvisioner } from "../../provisioners/backend.ts";
 import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import type { StoredFile } from "../../uploads/serve-upload.ts";
-import type { Removal } from "../directory/directory.ts";
+import type { Collapse, Mark, Removal } from "../directory/directory.ts";
+import type { MachineReport, StartFacts, StartRequest } from "../machine/job.ts";
 import type { CallReport, QueuePlace } from "../outbound-call/call.ts";
 import type { Reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
-import { directoryStub, eventHubStub, outboundCallStub } from "../shared/stubs.ts";
+import { directoryStub, eventHubStub, machineStub, outboundCallStub } from "../shared/stubs.ts";
 import { Core } from "./core.ts";
 import { delegationLines, inFull } from "./delegation-lines.ts";
 import { delegationList } from "./delegation-list.ts";
@@ -36,6 +40,7 @@ import { type ActivityPage, EMPTY_PAGE, type NewActivity, type RowsPage } from "
 import { type LargeTexts, withLargeTexts } from "./large-texts.ts";
 import { LISTEN_HEADER, type ListenInput } from "./listen.ts";
 import { Listeners } from "./listeners.ts";
+import { type MachineSettings, Machines } from "./machines.ts";
 import { type IncomingMessage, Messages, type Sender } from "./messages.ts";
 import { OwnerTelling } from "./owner-telling.ts";
 import { type HeartbeatInput, Presence, type Registered, type RegistrationInput } from "./presence.ts";
@@ -48,6 +53,9 @@ import { WORKSPACE_SCHEMA } from "./schema.ts";
 import type { Receivers } from "./telling.ts";
 import type { MintedToken, TokenView } from "./token-store.ts";
 import { type Turn, Turns } from "./turns.ts";
+
+/** When a sender should try again whose message woke the workspace. */
+const WAKING_S = 15;
 
 /** A workspace's identity as it hands it to another workspace's object, with a verified token. */
 export interface VerifiedCaller {
@@ -78,6 +86,7 @@ export class Workspace extends DurableObject<Env> {
   readonly #files: Files;
   readonly #delegations: Delegations;
   readonly #receptions: Receptions;
+  readonly #machines: Machines;
   readonly #blobs: BlobStore | null;
   readonly #turns: Turns;
 
@@ -104,6 +113,12 @@ export class Workspace extends DurableObject<Env> {
       this.#turns.apply(work),
     );
     this.#files = new Files(core, blobs);
+    this.#machines = new Machines(
+      core,
+      machineSettings(core.config),
+      (job) => machineStub(env, job.workspaceId).take(job),
+      (work) => this.#turns.apply(work),
+    );
     this.#blobs = blobs;
     this.#turns = new Turns(ctx, {
       schema: this.#schema,
@@ -111,9 +126,17 @@ export class Workspace extends DurableObject<Env> {
       presence: this.#presence,
       listeners: this.#listeners,
       delegations: this.#delegations,
-      errands: [this.#push, this.#delegations, post],
+      errands: [this.#push, this.#delegations, post, this.#machines],
       receivers: receiversOf(env),
-      clocks: [this.#delegations, post, this.#push, this.#queue, this.#files, new Retention(core, blobs)],
+      clocks: [
+        this.#delegations,
+        post,
+        this.#push,
+        this.#queue,
+        this.#files,
+        this.#machines,
+        new Retention(core, blobs),
+      ],
     });
   }
 
@@ -122,12 +145,13 @@ export class Workspace extends DurableObject<Env> {
     if (this.#schema.state === "ahead") throw new Error("schema ahead");
     if (this.#schema.state === "ready") return true;
     this.#schema.create();
-    const { token, events: recorded, ...facts } = seed;
+    const { token, events: recorded, provision, ...facts } = seed;
     this.#core.profile.insert(newProfile(facts));
     await this.#turns.apply((now) => {
       const { tokens, events } = this.#core;
       if (token) tokens.add(token, now * 1000, token.registration);
       for (const { event, payload } of recorded) events.record(event, payload, now * 1000);
+      if (provision) this.#machines.start({ ...provision, resetSession: false }, now);
     });
     log.info("workspace.created", { workspace_id: seed.id, runtime: seed.runtime, status: seed.status });
     return true;
@@ -145,12 +169,47 @@ export class Workspace extends DurableObject<Env> {
     log.info("workspace.placed", { workspace_id: profile.get().workspaceId, tree_version: placement.treeVersion });
   }
 
-  /** Told by the directory: this workspace is no more. Its tokens and sockets end; repeatable. */
-  async removed({ removedAt, cascade }: Removal): Promise<void> {
+  /** Told by the directory: an operator paused this workspace. Its machine stops; repeatable. */
+  async paused({ treeVersion }: Mark): Promise<void> {
+    await this.#marked(treeVersion, (now) => {
+      const { profile, events } = this.#core;
+      profile.set({ status: "paused", url: null, activeTasks: 0, currentTask: "" });
+      events.record("WORKSPACE_PAUSED", JSON.stringify({ name: profile.get().name }), now * 1000);
+      this.#machines.stop(now);
+    });
+  }
+
+  /** Told by the directory: the pause is over. An external agent is waited for, any other gets a new machine. */
+  async resumed({ treeVersion, platformUrl }: Mark): Promise<void> {
+    await this.#marked(treeVersion, (now) => {
+      const { profile, events } = this.#core;
+      const { name, runtime } = profile.get();
+      if (runtime !== "external") {
+        this.#machines.provision({ platformUrl, files: null, resetSession: false }, now);
+        return;
+      }
+      profile.set({ status: "awaiting_agent" });
+      events.record("WORKSPACE_AWAITING_AGENT", JSON.stringify({ name, external: true }), now * 1000);
+    });
+  }
+
+  /** Told by the directory: all that hung below this workspace is removed. */
+  async collapsed({ removed, treeVersion }: Collapse): Promise<void> {
+    await this.#marked(treeVersion, (now) => {
+      const payload = JSON.stringify({ removed_children: removed });
+      this.#core.events.record("WORKSPACE_COLLAPSED", payload, now * 1000);
+    });
+  }
+
+  /**
+   * Told by the directory: this workspace is no more. Its tokens and sockets end; repeatable. Answers how many of its
+   * machines have still to be stopped.
+   */
+  async removed({ removedAt, cascade }: Removal): Promise<number> {
     // An object that has not heard of its creation yet must hear of that first.
     if (this.#schema.state !== "ready") throw new Error("not created yet");
     const { profile, tokens, events } = this.#core;
-    if (profile.get().removedAt !== null) return;
+    if (profile.get().removedAt !== null) return stopsPending(this.#core.machines.get());
     await this.#turns.apply((now) => {
       tokens.revokeAll(now * 1000);
       this.#delegations.callerRemoved(now);
@@ -158,8 +217,53 @@ export class Workspace extends DurableObject<Env> {
       profile.set({ removedAt, status: "removed", currentTask: "", activeTasks: 0 });
       const payload = JSON.stringify(cascade === null ? {} : { cascade_deleted: cascade });
       events.record("WORKSPACE_REMOVED", payload, now * 1000);
+      this.#machines.stop(now);
     });
     log.info("workspace.removed", { workspace_id: profile.get().workspaceId });
+    return stopsPending(this.#core.machines.get());
+  }
+
+  /** A new machine in place of the one that runs; an external workspace has none. */
+  restart(input: { platformUrl: string; resetSession: boolean }): Promise<Reply<true>> {
+    return this.#turns.take(null, ({ now }) => {
+      this.#requireLive();
+      this.#machines.provision({ ...input, files: null }, now);
+      return true as const;
+    });
+  }
+
+  /** Stops its machine until a message comes; answers the status that came of it. */
+  hibernate(input: { access: Access; force: boolean }): Promise<Reply<WorkspaceStatus>> {
+    return this.#turns.take(
+      input.access,
+      ({ now }) => {
+        this.#machines.hibernate(input.force, now);
+        return this.#core.profile.get().status;
+      },
+      { unknown: "workspace.not_hibernatable" },
+    );
+  }
+
+  /** A watcher saw the machine's bootstrap fail; false when nobody waits for one. */
+  bootstrapFailed(input: { error: string; logTail: string }): Promise<Reply<boolean>> {
+    return this.#turns.take(null, ({ now }) => this.#machines.bootstrapFailed(input, now));
+  }
+
+  /** What the machine that is about to start has to know; null when nobody wants it any more. */
+  beginStart(request: StartRequest): Promise<Reply<StartFacts | null>> {
+    return this.#turns.take(null, ({ now }) => this.#machines.beginStart(request, now), { absent: () => null });
+  }
+
+  /** How a call to the provisioning backend ended; there is nobody to hear it when the workspace is gone. */
+  machineEnded(report: MachineReport): Promise<Reply<true>> {
+    return this.#turns.take(
+      null,
+      ({ now }) => {
+        this.#machines.ended(report, now);
+        return true as const;
+      },
+      { absent: () => true as const },
+    );
   }
 
   /**
@@ -286,8 +390,13 @@ export class Workspace extends DurableObject<Env> {
   }
 
   /** A message: into the inbox of a poll target, a call for a push target. `message` null: only whether it would be let in. */
-  receive(input: { caller: VerifiedCaller | null; message: IncomingMessage | null }): Promise<Reply<Received>> {
+  async receive(input: { caller: VerifiedCaller | null; message: IncomingMessage | null }): Promise<Reply<Received>> {
     const { caller, message } = input;
+    const isAsleep = message !== null && this.#schema.state === "ready" && this.#machines.isAsleep;
+    if (isAsleep) {
+      const woken = await this.#wakeFor(senderOf(caller));
+      if (!woken.outcome.ok || !woken.outcome.value) return refusedToWake(woken);
+    }
     const unknown = caller ? "a2a.access_denied" : "workspace.not_found";
     return this.#withTexts((texts) =>
       this.#turns.take(null, ({ now }) => this.#received(senderOf(caller), message, texts, now), { unknown }),
@@ -560,6 +669,13 @@ export class Workspace extends DurableObject<Env> {
     await this.alarm();
   }
 
+  /** Looks after its machines; answers when somebody should look again, in ms since 1970, null when all is settled. */
+  async lookAfterMachines(): Promise<number | null> {
+    if (this.#schema.state !== "ready") return null;
+    await this.wake();
+    return this.#turns.lifecycleDue(Date.now());
+  }
+
   /** The daily visit: what is due, and once more what the ledger refused. */
   async scrub(): Promise<void> {
     if (this.#schema.state !== "ready") return;
@@ -601,6 +717,28 @@ export class Workspace extends DurableObject<Env> {
     if (this.#schema.state === "ready") await this.#turns.alarm();
   }
 
+  /** Whoever may write to a sleeping workspace wakes it; a refusal of the message itself must not undo that. */
+  #wakeFor(sender: Sender): Promise<Reply<boolean>> {
+    return this.#turns.take(null, ({ now }) => {
+      this.#messages.reach(sender);
+      this.#messages.admit(sender);
+      this.#machines.wake(now);
+      return this.#messages.deliveryMode() === "poll";
+    });
+  }
+
+  /** A mark counts once, and not after a later one. */
+  async #marked(treeVersion: number, work: (now: number) => void): Promise<void> {
+    if (this.#schema.state !== "ready") throw new Error("not created yet");
+    const { profile } = this.#core;
+    const { markVersion, removedAt } = profile.get();
+    if (treeVersion <= markVersion || removedAt !== null) return;
+    await this.#turns.apply((now) => {
+      work(now);
+      profile.set({ markVersion: treeVersion });
+    });
+  }
+
   #received(sender: Sender, message: IncomingMessage | null, texts: LargeTexts, now: number): Received {
     this.#messages.reach(sender);
     // A result is let in whatever the budget: it was paid for when the task was given.
@@ -638,6 +776,13 @@ function senderOf(caller: VerifiedCaller | null): Sender {
   return caller === null ? { kind: "canvas" } : { kind: "workspace", id: caller.id, path: caller.path };
 }
 
+/** What a sender is told whose message found nobody awake; one for an agent that polls waits in its inbox. */
+function refusedToWake({ outcome, rate }: Reply<boolean>): Reply<never> {
+  if (!outcome.ok) return { outcome, rate };
+  const options = { details: { waking: true, retry_after: WAKING_S }, retryAfter: WAKING_S };
+  return { outcome: { ok: false, code: "workspace.waking", options }, rate };
+}
+
 function readAck(message: string): string | null {
   try {
     const { ack } = JSON.parse(message) as { ack?: unknown };
@@ -654,12 +799,22 @@ function receiversOf(env: Env): Receivers {
   };
 }
 
-function newProfile(facts: Omit<WorkspaceSeed, "token" | "events">): Profile {
+function machineSettings(config: Config): MachineSettings {
+  const minutes = config.HIBERNATION_IDLE_MINUTES;
+  return {
+    hasBackend: hasProvisioner(config),
+    provisionTimeoutMs: (runtime) => config.PROVISION_TIMEOUT_SECONDS * 1000 || runtimeOf(runtime).provisionTimeoutMs,
+    hibernateAfterMs: minutes === 0 ? null : minutes * 60_000,
+  };
+}
+
+function newProfile(facts: Omit<WorkspaceSeed, "token" | "events" | "provision">): Profile {
   const { id, ...rest } = facts;
   return {
     ...rest,
     workspaceId: id,
     epoch: 0,
+    markVersion: 0,
     lastSeen: null,
     absentSince: null,
     errorRate: 0,

@@ -2,11 +2,15 @@ import { Hono } from "hono";
 import type * as z from "zod";
 import { pushUrlPolicy } from "../../config.ts";
 import { connectionPayload } from "../../connections/payload.ts";
+import { modelSecrets } from "../../domain/machine-environment.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import { DEFAULT_RUNTIME } from "../../domain/runtime.ts";
 import { checkPushUrl } from "../../domain/url-guard.ts";
 import { CREATE_WORKSPACE, checkCreation } from "../../domain/workspace-creation.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { readPatch } from "../../domain/workspace-patch.ts";
+import type { Creation } from "../../durable-objects/directory/directory.ts";
+import { defaultTier } from "../../provisioners/backend.ts";
 import { json, jsonText } from "../answers.ts";
 import { ask, settled } from "../ask.ts";
 import { jsonBody, jsonObject } from "../body.ts";
@@ -15,9 +19,9 @@ import { type AppContext, type AppEnv, directoryOf, workspaceOf } from "../conte
 import { mint, mintInboundSecret } from "../mint.ts";
 import { platformUrl } from "../platform-url.ts";
 
-/** The tier of a workspace that nobody gave one, where no control plane runs machines. */
-const DEFAULT_TIER = 3;
 const CONFIRM = "This workspace has sub-workspaces. Delete with ?confirm=true to cascade delete.";
+
+type CreationBody = z.output<typeof CREATE_WORKSPACE>;
 
 /** Workspaces: created, listed, looked at. */
 export const workspaceRoutes = new Hono<AppEnv>()
@@ -25,8 +29,8 @@ export const workspaceRoutes = new Hono<AppEnv>()
     const body = await jsonBody(c, CREATE_WORKSPACE, "workspace.invalid_payload");
     checkCreation(body);
     refuseUnsupported(body);
-    if (body.external !== true && body.runtime !== "external") throw new Refusal("workspace.no_backend");
-    return createExternal(c, body);
+    const external = body.external === true || body.runtime === "external";
+    return external ? createExternal(c, body) : createProvisioned(c, body);
   })
   .get("/", adminOnly, async (c) => jsonText(await settled(directoryOf(c).list())))
   .get("/:id", async (c) => {
@@ -51,57 +55,104 @@ export const workspaceRoutes = new Hono<AppEnv>()
     const id = workspaceIdParam(c);
     if (c.req.query("purge") === "true") throw new Refusal("workspace.purge_unsupported");
     const removed = await ask(c, directoryOf(c).remove({ id, confirmed: c.req.query("confirm") === "true" }));
-    if (removed.kind === "removed") return json({ status: "removed", cascade_deleted: removed.cascade });
+    if (removed.kind === "removed") {
+      const { cascade, stopsPending } = removed;
+      const pending = stopsPending === 0 ? {} : { stops_pending: stopsPending };
+      return json({ status: "removed", cascade_deleted: cascade, ...pending });
+    }
     const { children } = removed;
     return json({ status: "confirmation_required", message: CONFIRM, children, children_count: children.length }, 409);
   });
 
 /** What could not be kept is refused, not dropped without a word. */
-function refuseUnsupported({ initial_memories: memories }: z.output<typeof CREATE_WORKSPACE>): void {
+function refuseUnsupported({ initial_memories: memories }: CreationBody): void {
   const fields = memories?.length ? ["initial_memories"] : [];
   if (fields.length > 0) throw new Refusal("workspace.unsupported_fields", { details: { fields } });
 }
 
-/** An external workspace waits for its agent, its token is shown once; one with a URL is online already. */
-async function createExternal(c: AppContext, body: z.output<typeof CREATE_WORKSPACE>): Promise<Response> {
+/** A workspace whose machine the platform runs; the answer does not wait for it. */
+async function createProvisioned(c: AppContext, body: CreationBody): Promise<Response> {
   const id = crypto.randomUUID();
-  const url = body.url || null;
+  const runtime = body.runtime || DEFAULT_RUNTIME;
+  const tier = body.tier ?? defaultTier(c.var.config);
+  const payload = JSON.stringify({ name: body.name, tier, runtime });
+  const created = await ask(
+    c,
+    directoryOf(c).create({
+      ...rowOf(id, body),
+      tier,
+      runtime,
+      url: null,
+      status: "provisioning",
+      token: null,
+      events: [{ event: "WORKSPACE_PROVISIONING", payload }],
+      provision: { platformUrl: platformUrl(c), files: {} },
+    }),
+  );
+  return json(
+    {
+      id,
+      ...(created.name === body.name ? {} : { name: created.name }),
+      status: "provisioning",
+      awareness_namespace: `workspace:${id}`,
+      workspace_access: body.workspace_access || "none",
+      ...(created.confirmed ? {} : { pending: true }),
+    },
+    201,
+  );
+}
+
+/** What every creation takes from its body. */
+function rowOf(
+  id: string,
+  body: CreationBody,
+): Omit<Creation, "tier" | "runtime" | "url" | "status" | "token" | "events"> {
   const parentId = body.parent_id ?? null;
   if (parentId !== null && canonicalWorkspaceId(parentId) === null) throw new Refusal("workspace.invalid_parent");
+  const mode = body.delivery_mode;
+  return {
+    id,
+    name: body.name,
+    role: body.role || null,
+    parentId,
+    workspaceDir: body.workspace_dir || null,
+    x: body.canvas?.x ?? 0,
+    y: body.canvas?.y ?? 0,
+    maxConcurrentTasks: Math.max(1, body.max_concurrent_tasks ?? 1),
+    budgetLimit: body.budget_limit ?? null,
+    deliveryMode: mode === "push" || mode === "poll" ? mode : null,
+    agentCard: null,
+    inboundSecret: mintInboundSecret(),
+    suffixTakenName: true,
+    secrets: { ...(body.model ? modelSecrets(body.model) : {}), ...body.secrets },
+  };
+}
+
+/** An external workspace waits for its agent, its token is shown once; one with a URL is online already. */
+async function createExternal(c: AppContext, body: CreationBody): Promise<Response> {
+  const id = crypto.randomUUID();
+  const url = body.url || null;
   if (url !== null) {
     const check = checkPushUrl(url, pushUrlPolicy(c.var.config));
     if (!check.ok) throw check.refusal;
   }
   const status = url === null ? "awaiting_agent" : "online";
   const { token, minted } = mint(c, id);
-  const tier = body.tier ?? DEFAULT_TIER;
+  const tier = body.tier ?? defaultTier(c.var.config);
   const named = JSON.stringify({ name: body.name, external: true });
   const created = await ask(
     c,
     directoryOf(c).create({
-      id,
-      name: body.name,
-      role: body.role || null,
+      ...rowOf(id, body),
       tier,
       runtime: "external",
-      parentId,
-      workspaceDir: body.workspace_dir || null,
-      x: body.canvas?.x ?? 0,
-      y: body.canvas?.y ?? 0,
-      maxConcurrentTasks: Math.max(1, body.max_concurrent_tasks ?? 1),
-      budgetLimit: body.budget_limit ?? null,
-      deliveryMode: body.delivery_mode === "push" || body.delivery_mode === "poll" ? body.delivery_mode : null,
       url,
-      agentCard: null,
       status,
       token: url === null ? { ...minted, registration: null } : null,
       events: [
         { event: "WORKSPACE_PROVISIONING", payload: JSON.stringify({ name: body.name, tier, runtime: "external" }) },
         { event: url === null ? "WORKSPACE_AWAITING_AGENT" : "WORKSPACE_ONLINE", payload: named },
       ],
-      inboundSecret: mintInboundSecret(),
-      suffixTakenName: true,
-      secrets: body.secrets ?? {},
     }),
   );
   return json(

@@ -1,0 +1,138 @@
+import type { Machine, Wish } from "../../domain/lifecycle.ts";
+
+/** What else is known of the wish that stands. Times in ms since 1970. */
+export interface WishFacts {
+  readonly wishedAt: number;
+  readonly platformUrl: string;
+  /** Path to text; brought to the machine with its first start, later ones find what the user made of it. */
+  readonly files: Readonly<Record<string, string>>;
+  readonly resetSession: boolean;
+}
+
+/** A machine with the operation that works on it, or worked last. */
+export interface StoredMachine extends Machine {
+  readonly operation: number;
+  /** When the operation was handed over last; it is handed over again until its outcome is known. */
+  readonly handedAt: number;
+}
+
+/** Everything that is known of a workspace's machines. */
+export interface StoredLifecycle {
+  readonly wish: Wish;
+  readonly facts: WishFacts;
+  readonly machines: readonly StoredMachine[];
+}
+
+const NOTHING_WISHED: Wish = { number: 0, machine: "stopped", served: true };
+const NO_FACTS: WishFacts = { wishedAt: 0, platformUrl: "", files: {}, resetSession: false };
+
+interface WishRow extends Record<string, SqlStorageValue> {
+  wish: number;
+  machine: Wish["machine"];
+  served: number;
+  wished_at: number;
+  platform_url: string;
+  files: string;
+  reset_session: number;
+}
+
+interface MachineRow extends Record<string, SqlStorageValue> {
+  start: number;
+  wish: number;
+  state: Machine["state"];
+  instance_id: string | null;
+  stopping: number;
+  stop_failures: number;
+  next_at: number;
+  operation: number;
+  handed_at: number;
+}
+
+/** The wish that stands and every machine whose stop has not been confirmed. */
+export class MachineStore {
+  readonly #sql: SqlStorage;
+  #cache: StoredLifecycle | null = null;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  get(): StoredLifecycle {
+    this.#cache ??= this.#read();
+    return this.#cache;
+  }
+
+  /** Writes a wish, with what is known of it. */
+  wish(wish: Wish, facts: WishFacts): void {
+    this.#sql.exec(
+      `INSERT INTO lifecycle (id, wish, machine, served, wished_at, platform_url, files, reset_session)
+       VALUES (1, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET wish = excluded.wish, machine = excluded.machine, served = excluded.served,
+         wished_at = excluded.wished_at, platform_url = excluded.platform_url, files = excluded.files,
+         reset_session = excluded.reset_session`,
+      wish.number,
+      wish.machine,
+      wish.served ? 1 : 0,
+      facts.wishedAt,
+      facts.platformUrl,
+      JSON.stringify(facts.files),
+      facts.resetSession ? 1 : 0,
+    );
+    this.#cache = null;
+  }
+
+  put(machine: StoredMachine): void {
+    this.#sql.exec(
+      `INSERT OR REPLACE INTO machines
+         (start, wish, state, instance_id, stopping, stop_failures, next_at, operation, handed_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      machine.start,
+      machine.wish,
+      machine.state,
+      machine.instanceId,
+      machine.stopping ? 1 : 0,
+      machine.stopFailures,
+      machine.nextAt,
+      machine.operation,
+      machine.handedAt,
+    );
+    this.#cache = null;
+  }
+
+  drop(start: number): void {
+    this.#sql.exec("DELETE FROM machines WHERE start = ?", start);
+    this.#cache = null;
+  }
+
+  /** Drops what memory holds, after a turn that was rolled back. */
+  forget(): void {
+    this.#cache = null;
+  }
+
+  #read(): StoredLifecycle {
+    const wish = this.#sql.exec<WishRow>("SELECT * FROM lifecycle").toArray()[0];
+    const machines = this.#sql.exec<MachineRow>("SELECT * FROM machines ORDER BY start").toArray();
+    return {
+      wish: wish ? { number: wish.wish, machine: wish.machine, served: wish.served === 1 } : NOTHING_WISHED,
+      facts: wish
+        ? {
+            wishedAt: wish.wished_at,
+            platformUrl: wish.platform_url,
+            files: JSON.parse(wish.files) as Record<string, string>,
+            resetSession: wish.reset_session === 1,
+          }
+        : NO_FACTS,
+      machines: machines.map((row) => ({
+        start: row.start,
+        wish: row.wish,
+        state: row.state,
+        instanceId: row.instance_id,
+        stopping: row.stopping === 1,
+        stopFailures: row.stop_failures,
+        nextAt: row.next_at,
+        operation: row.operation,
+        handedAt: row.handed_at,
+      })),
+    };
+  }
+}

@@ -1,0 +1,328 @@
+import {
+  afterStart,
+  afterStop,
+  begin,
+  bootstrapFailure,
+  type Lifecycle,
+  nextStep,
+  stageOf,
+  stopsPending,
+  timeOutText,
+  wished,
+} from "../../domain/lifecycle.ts";
+import { Refusal } from "../../domain/refusal.ts";
+import { log } from "../../log.ts";
+import { NO_BACKEND } from "../../provisioners/backend.ts";
+import type { MachineJob, MachineReport, StartFacts, StartRequest } from "../machine/job.ts";
+import type { Clock } from "../shared/alarm.ts";
+import type { Core } from "./core.ts";
+import { fail } from "./failed.ts";
+import type { StoredMachine, WishFacts } from "./machine-store.ts";
+import type { Errands } from "./turns.ts";
+
+/** What clients learn of a backend that failed; the reason stands in the log. */
+const PROVISIONING_FAILED = "provisioning failed";
+/** An operation without an outcome is handed over again this often: a hand-over may have been lost. */
+const HAND_OVER_AGAIN_MS = 30_000;
+/** An idle workspace is looked at this often at most, because its idleness is not a row that says when it is due. */
+const IDLE_LOOK_MS = 60_000;
+
+export interface MachineSettings {
+  readonly hasBackend: boolean;
+  /** Time from the wish to the registration, by runtime. */
+  provisionTimeoutMs(runtime: string): number;
+  /** Time without work after which a workspace hibernates; null: never. */
+  readonly hibernateAfterMs: number | null;
+}
+
+/** What a wish for a running machine brings along; files only where they are to be written anew. */
+export interface Provision {
+  readonly platformUrl: string;
+  readonly files: Readonly<Record<string, string>> | null;
+  readonly resetSession: boolean;
+}
+
+/**
+ * The workspace's machines: at most one operation runs, and what was wished last is what comes of it. All methods but
+ * the clock's run in a turn.
+ */
+export class Machines implements Clock, Errands {
+  readonly name = "machines";
+  readonly #core: Core;
+  readonly #settings: MachineSettings;
+  readonly #handOver: (job: MachineJob) => Promise<void>;
+  readonly #apply: (work: (now: number) => void) => Promise<void>;
+  #fresh: MachineJob[] = [];
+
+  constructor(
+    core: Core,
+    settings: MachineSettings,
+    handOver: (job: MachineJob) => Promise<void>,
+    apply: (work: (now: number) => void) => Promise<void>,
+  ) {
+    this.#core = core;
+    this.#settings = settings;
+    this.#handOver = handOver;
+    this.#apply = apply;
+  }
+
+  /** A machine is wanted, whatever runs now is replaced; the workspace is provisioning until its agent registers. */
+  provision({ platformUrl, files, resetSession }: Provision, now: number): void {
+    const { profile, events, tokens } = this.#core;
+    // The machine that goes must not be taken for the one that comes.
+    tokens.revokeAll(now * 1000);
+    profile.set({
+      status: "provisioning",
+      url: null,
+      absentSince: null,
+      sampleError: "",
+      activeTasks: 0,
+      currentTask: "",
+    });
+    const { name, tier, runtime } = profile.get();
+    events.record("WORKSPACE_PROVISIONING", JSON.stringify({ name, tier, runtime }), now * 1000);
+    this.start({ platformUrl, files, resetSession }, now);
+  }
+
+  /** The same for a workspace whose creation has told all of that already. */
+  start({ platformUrl, files, resetSession }: Provision, now: number): void {
+    const { machines } = this.#core;
+    const before = machines.get().facts;
+    const facts = {
+      wishedAt: now,
+      platformUrl: platformUrl === "" ? before.platformUrl : platformUrl,
+      files: files ?? before.files,
+      resetSession,
+    };
+    this.#wish("running", facts);
+    this.#advance(now);
+  }
+
+  /** No machine is wanted. Answers how many have to be stopped. */
+  stop(now: number): number {
+    const { machines } = this.#core;
+    const { wish, facts } = machines.get();
+    if (wish.machine === "running") this.#wish("stopped", { ...facts, wishedAt: now });
+    this.#advance(now);
+    return stopsPending(machines.get());
+  }
+
+  /** Stops an idle workspace until somebody needs it. */
+  hibernate(force: boolean, now: number): void {
+    const { profile } = this.#core;
+    const { status, activeTasks } = profile.get();
+    if (status !== "online" && status !== "degraded") throw new Refusal("workspace.not_hibernatable");
+    if (activeTasks > 0 && !force) {
+      throw new Refusal("workspace.has_active_tasks", { details: { active_tasks: activeTasks } });
+    }
+    profile.set({ status: "hibernating", activeTasks: 0, currentTask: "" });
+    this.stop(now);
+    this.#settleHibernation(now);
+  }
+
+  /** Whether a message finds nobody here until the machine runs again. */
+  get isAsleep(): boolean {
+    const { status, runtime } = this.#core.profile.get();
+    return (status === "hibernated" || status === "hibernating") && runtime !== "external" && this.#settings.hasBackend;
+  }
+
+  /** Starts what hibernates. */
+  wake(now: number): void {
+    if (!this.isAsleep) return;
+    this.provision({ platformUrl: "", files: null, resetSession: false }, now);
+    log.info("workspace.woken", { workspace_id: this.#core.profile.get().workspaceId });
+  }
+
+  /** A watcher saw the machine's bootstrap fail; false when the workspace is not waiting for one. */
+  bootstrapFailed(input: { error: string; logTail: string }, now: number): boolean {
+    if (this.#core.profile.get().status !== "provisioning") return false;
+    const { error, logTail, text } = bootstrapFailure(input.error, input.logTail);
+    fail(this.#core, text, { error, log_tail: logTail, source: "bootstrap_watcher" }, now);
+    this.stop(now);
+    return true;
+  }
+
+  /** The last word before a start is made; null when nobody wants it any more. */
+  beginStart({ operation, token }: StartRequest, now: number): StartFacts | null {
+    const { machines, profile, tokens } = this.#core;
+    const { wish, facts, machines: known } = machines.get();
+    const machine = known.find((candidate) => candidate.operation === operation);
+    const { name, role, path, runtime, tier, removedAt } = profile.get();
+    if (machine?.state !== "starting" || machine.wish !== wish.number || removedAt !== null) return null;
+    tokens.revokeAll(now * 1000);
+    if (token) tokens.add(token, now * 1000);
+    const { platformUrl, files, resetSession } = facts;
+    return { name, role, parentId: path.at(-2) ?? null, runtime, tier, platformUrl, files, resetSession };
+  }
+
+  /** How an operation ended; one that is not known any more has ended before. */
+  ended({ operation, end }: MachineReport, now: number): void {
+    const known = this.#core.machines.get();
+    const machine = known.machines.find((candidate) => candidate.operation === operation);
+    if (!machine) return;
+    if (end.kind === "stopped" || end.kind === "not_stopped") {
+      this.#write(known, afterStop(known, machine.start, end.kind === "stopped", now), machine);
+    } else {
+      const { lifecycle, verdict } = afterStart(known, machine.start, end);
+      this.#write(known, lifecycle, machine);
+      if (verdict === "started" && end.kind === "started") this.#started(end.url);
+      if (verdict === "failed") this.#failed(PROVISIONING_FAILED, {}, now);
+    }
+    this.#advance(now);
+    this.#settleHibernation(now);
+  }
+
+  /** Operations of this turn go out right after its commit. */
+  get hasFresh(): boolean {
+    return this.#fresh.length > 0;
+  }
+
+  async tellFresh(): Promise<void> {
+    const fresh = this.#fresh;
+    this.#fresh = [];
+    await Promise.all(fresh.map((job) => this.#handOver(job).catch((error: unknown) => notHandedOver(job, error))));
+  }
+
+  forget(): void {
+    this.#fresh = [];
+  }
+
+  dueAt(now: number): number | null {
+    const { machines } = this.#core;
+    const lifecycle = machines.get();
+    const open = lifecycle.machines.filter(isOpen).map(({ handedAt }) => handedAt + HAND_OVER_AGAIN_MS);
+    const step = nextStep(lifecycle, now);
+    const next = step.kind === "wait" ? step.until : now;
+    const due = [...open, next, this.#timeOutAt(), this.#hibernationAt()].filter((at) => at !== null);
+    return due.length === 0 ? null : Math.min(...due);
+  }
+
+  async run(): Promise<void> {
+    await this.#apply((now) => {
+      this.#judgeTimeOut(now);
+      this.#judgeIdleness(now);
+      for (const machine of this.#core.machines.get().machines) {
+        if (!isOpen(machine) || machine.handedAt + HAND_OVER_AGAIN_MS > now) continue;
+        this.#core.machines.put({ ...machine, handedAt: now });
+        this.#fresh.push(this.#jobOf(machine));
+      }
+      this.#advance(now);
+    });
+  }
+
+  #wish(machine: "running" | "stopped", facts: WishFacts): void {
+    const { machines } = this.#core;
+    machines.wish(wished(machines.get(), machine).wish, facts);
+  }
+
+  /** Begins what is next to be done. */
+  #advance(now: number): void {
+    const { machines } = this.#core;
+    const known = machines.get();
+    const step = nextStep(known, now);
+    if (step.kind === "wait") return;
+    if (step.kind === "start" && !this.#settings.hasBackend) {
+      this.#failed(NO_BACKEND, {}, now);
+      return;
+    }
+    const operation = this.#core.flush.nextVersion();
+    const machine = step.kind === "start" ? begin(known.wish, operation) : { ...step.machine, stopping: true };
+    const stored: StoredMachine = { ...machine, operation, handedAt: now };
+    machines.put(stored);
+    this.#fresh.push(this.#jobOf(stored));
+    log.info(`machine.${step.kind}_wanted`, { workspace_id: this.#core.profile.get().workspaceId, operation });
+  }
+
+  #jobOf({ operation, stopping, instanceId }: StoredMachine): MachineJob {
+    const { workspaceId, removedAt } = this.#core.profile.get();
+    const kind = stopping ? "stop" : "start";
+    return { operation, workspaceId, kind, instanceId, forGood: stopping && removedAt !== null };
+  }
+
+  #write(before: Lifecycle, after: Lifecycle, touched: StoredMachine): void {
+    const { machines } = this.#core;
+    const machine = after.machines.find(({ start }) => start === touched.start);
+    if (machine) machines.put({ ...touched, ...machine });
+    else machines.drop(touched.start);
+    if (after.wish !== before.wish) machines.wish(after.wish, machines.get().facts);
+  }
+
+  #started(url: string | null): void {
+    const { machines, profile } = this.#core;
+    const { wish, facts } = machines.get();
+    // The machine has them now; what its user makes of them there is not written over.
+    machines.wish(wish, { ...facts, files: {}, resetSession: false });
+    if (url !== null && profile.get().url === null && profile.get().status === "provisioning") profile.set({ url });
+  }
+
+  /** The wish has its verdict; a machine that may come of it yet is stopped. */
+  #failed(message: string, extra: Record<string, unknown>, now: number): void {
+    const { machines, profile } = this.#core;
+    const { wish, facts } = machines.get();
+    machines.wish({ ...wish, served: true }, facts);
+    if (profile.get().status === "provisioning") fail(this.#core, message, extra, now);
+  }
+
+  #timeOutAt(): number | null {
+    const { profile, machines } = this.#core;
+    const { status, runtime } = profile.get();
+    const { wish, facts } = machines.get();
+    if (status !== "provisioning" || wish.machine !== "running") return null;
+    return facts.wishedAt + this.#settings.provisionTimeoutMs(runtime);
+  }
+
+  #judgeTimeOut(now: number): void {
+    const at = this.#timeOutAt();
+    if (at === null || at > now) return;
+    const { profile, machines } = this.#core;
+    const { runtime } = profile.get();
+    const stage = stageOf(machines.get());
+    const timeout_secs = Math.round(this.#settings.provisionTimeoutMs(runtime) / 1000);
+    const extra = { timeout_secs, runtime, source: "provision_timeout_sweep", stage };
+    this.#failed(timeOutText(stage), extra, now);
+    // One that runs may be looked into, and its agent may come yet; anything else is given up.
+    if (stage !== "started") this.stop(now);
+  }
+
+  #hibernationAt(): number | null {
+    const { hibernateAfterMs, hasBackend } = this.#settings;
+    const { status, runtime, activeTasks } = this.#core.profile.get();
+    const isUp = status === "online" || status === "degraded";
+    if (hibernateAfterMs === null || !hasBackend || !isUp || runtime === "external" || activeTasks > 0) return null;
+    return Math.max(this.#idleSince() + hibernateAfterMs, this.#lookedAt + IDLE_LOOK_MS);
+  }
+
+  #lookedAt = 0;
+
+  #judgeIdleness(now: number): void {
+    const at = this.#hibernationAt();
+    if (at === null || at > now) return;
+    this.#lookedAt = now;
+    this.hibernate(false, now);
+  }
+
+  /** Since when nothing came in or went out, in ms: its newest row, or its machine's start. */
+  #idleSince(): number {
+    const { inbox, profile, machines } = this.#core;
+    const { startedAt, createdAt } = profile.get();
+    return Math.max(inbox.newestAt() ?? 0, startedAt ?? createdAt, machines.get().facts.wishedAt);
+  }
+
+  #settleHibernation(now: number): void {
+    const { profile, events, machines } = this.#core;
+    const { status, name, tier, workspaceId } = profile.get();
+    if (status !== "hibernating" || machines.get().machines.length > 0) return;
+    profile.set({ status: "hibernated", url: null });
+    events.record("WORKSPACE_HIBERNATED", JSON.stringify({ name, tier }), now * 1000);
+    log.info("workspace.hibernated", { workspace_id: workspaceId });
+  }
+}
+
+function isOpen({ state, stopping }: StoredMachine): boolean {
+  return stopping || state === "starting";
+}
+
+function notHandedOver({ workspaceId, operation }: MachineJob, error: unknown): void {
+  const reason = error instanceof Error ? error.name : "unknown";
+  log.warn("machine.not_handed_over", { workspace_id: workspaceId, operation, reason });
+}
