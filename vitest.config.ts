@@ -46,7 +46,11 @@ export default defineConfig({
           testTimeout: 30_000,
           include: ["test/**/*.test.ts"],
           exclude: ["test/node/**"],
-          globalSetup: ["./test/support/global-setup.ts", "./test/support/agent-server-setup.ts"],
+          globalSetup: [
+            "./test/support/global-setup.ts",
+            "./test/support/agent-server-setup.ts",
+            "./test/support/machine-server-setup.ts",
+          ],
           setupFiles: ["./test/support/assert-workerd.ts", "./test/support/file-lane.ts"],
         },
       },

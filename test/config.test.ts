@@ -111,3 +111,88 @@ describe("push URLs", () => {
     });
   });
 });
+
+describe("the backends of machines", () => {
+  const ORGANISATION = { ...COMPLETE, MOLECULE_ORG_ID: " org " };
+
+  it("are none unless they are named", () => {
+    expect(parseConfig(COMPLETE)).toMatchObject({ controlPlane: null, docker: null, inMemoryMachines: false });
+    expect(parseConfig(ORGANISATION)).toMatchObject({ controlPlane: null, findings: [] });
+  });
+
+  it("are a control plane by its first name, with the first credentials that are set", () => {
+    const url = { CP_PROVISION_URL: " https://cp.test/base/ ", MOLECULE_CP_URL: "https://other.test" };
+    expect(parseConfig({ ...ORGANISATION, ...url }).controlPlane).toEqual({
+      baseUrl: "https://cp.test/base",
+      organisationId: "org",
+      sharedSecret: "",
+      consoleToken: "",
+      adminToken: "a",
+    });
+    const secrets = { PROVISION_SHARED_SECRET: "second", CP_ADMIN_API_TOKEN: "console" };
+    const other = { ...ORGANISATION, MOLECULE_CP_URL: "http://other.test", ...secrets };
+    expect(parseConfig(other).controlPlane).toMatchObject({
+      baseUrl: "http://other.test",
+      sharedSecret: "second",
+      consoleToken: "console",
+    });
+    const both = { ...other, MOLECULE_CP_SHARED_SECRET: "first" };
+    expect(parseConfig(both).controlPlane).toMatchObject({ sharedSecret: "first" });
+  });
+
+  it("are an engine with the limits of each tier", () => {
+    const variables = {
+      ...COMPLETE,
+      DOCKER_HOST: "tcp://localhost:2375",
+      TIER1_MEMORY_MB: "256",
+      TIER4_CPU_SHARES: "8192",
+    };
+    expect(parseConfig(variables).docker).toEqual({
+      baseUrl: "http://localhost:2375",
+      isLocal: true,
+      limits: {
+        1: { memoryMb: 256, cpuShares: 1024 },
+        2: { memoryMb: 512, cpuShares: 1024 },
+        3: { memoryMb: 2048, cpuShares: 2048 },
+        4: { memoryMb: 4096, cpuShares: 8192 },
+      },
+    });
+    expect(parseConfig({ ...variables, DOCKER_TLS_VERIFY: "1" }).docker?.baseUrl).toBe("https://localhost:2375");
+  });
+
+  it("are called through the binding of npm start, wherever the engine is", () => {
+    for (const [DOCKER_HOST, isLocal] of [
+      ["unix:///var/run/docker.sock", true],
+      ["https://docker.test:2376", false],
+    ] as const) {
+      const config = parseConfig({ ...COMPLETE, DOCKER_HOST, DOCKER: {} });
+      expect(config).toMatchObject({ docker: { baseUrl: "http://docker", isLocal }, findings: [] });
+    }
+  });
+
+  it.each([
+    [{ CP_PROVISION_URL: "https://cp.test" }, "the control plane is not used: MOLECULE_ORG_ID is not set"],
+    ...["cp.test", "ftp://cp.test", "https://user@cp.test", "https://cp.test?x", "https://cp.test#x"].map(
+      (CP_PROVISION_URL) =>
+        [
+          { MOLECULE_ORG_ID: "org", CP_PROVISION_URL },
+          "the control plane is not used: its URL must be http or https, without credentials and query",
+        ] as const,
+    ),
+    [{ DOCKER_HOST: "docker" }, "Docker is not used: DOCKER_HOST must be a URL of http, https, tcp or unix"],
+    [{ DOCKER_HOST: "unix:///x.sock" }, "Docker is not used: only `npm start` can open the socket of DOCKER_HOST"],
+    [{ PROVISIONER: "docker" }, "PROVISIONER is ignored: it may be in_memory, outside production"],
+    [
+      { PROVISIONER: "in_memory", MOLECULE_ENV: "prod" },
+      "PROVISIONER is ignored: it may be in_memory, outside production",
+    ],
+  ] as const)("are not %j, which is a finding", (variables, finding) => {
+    const none = { controlPlane: null, docker: null, inMemoryMachines: false, findings: [finding] };
+    expect(parseConfig({ ...COMPLETE, ...variables })).toMatchObject(none);
+  });
+
+  it("are in memory for tests, which is a finding too", () => {
+    const findings = ["PROVISIONER is in_memory: workspaces get no machine"];
+    expect(parseConfig({ ...COMPLETE, PROVISIONER: "in_memory" })).toMatchObject({ inMemoryMachines: true, findings });
+  });
+});

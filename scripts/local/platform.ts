@@ -4,6 +4,7 @@ import { buildWorker } from "./build-worker.ts";
 import { makePrivate } from "./data-dir.ts";
 import { lockDataDir } from "./data-dir-lock.ts";
 import { type Database, openDatabase } from "./database.ts";
+import { dockerService } from "./docker.ts";
 import { keysOf } from "./keys.ts";
 import { claimPort } from "./ports.ts";
 import { gitSha } from "./project.ts";
@@ -62,7 +63,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       LOCAL_PLATFORM: "1",
       GIT_SHA: gitSha() ?? "unknown",
     };
-    const runtime = started<Runtime>(await startRuntime({ dataDir, bundle, port, variables, onCrash }));
+    const docker = dockerService(options.environment);
+    const runtime = started<Runtime>(await startRuntime({ dataDir, bundle, port, variables, docker, onCrash }));
     return { url: runtime.url, database: database.description, config: parseConfig(variables), stop };
   } catch (error) {
     await stop();

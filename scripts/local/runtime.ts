@@ -1,4 +1,5 @@
 import { mkdirSync, rmSync, symlinkSync } from "node:fs";
+import type { RequestListener } from "node:http";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from "miniflare";
@@ -18,6 +19,7 @@ export type RuntimeOptions = {
   bundle: string;
   port: number;
   variables: Variables;
+  docker: RequestListener | null;
   onCrash: (reason: string) => void;
 };
 
@@ -61,7 +63,7 @@ function scheduledAt(cron: string, at: Date): string {
   return `http://${HOST}/cdn-cgi/handler/scheduled?${query}`;
 }
 
-function miniflareOptions({ dataDir, bundle, port, variables, onCrash }: RuntimeOptions) {
+function miniflareOptions({ dataDir, bundle, port, variables, docker, onCrash }: RuntimeOptions) {
   const { workerOptions, externalWorkers } = unstable_getMiniflareWorkerOptions(WRANGLER_CONFIG);
   const { vars } = unstable_readConfig({ config: WRANGLER_CONFIG });
   const { allowPrivate } = pushUrlPolicy(parseConfig(variables));
@@ -77,6 +79,7 @@ function miniflareOptions({ dataDir, bundle, port, variables, onCrash }: Runtime
     bindings: { ...vars, ...variables },
     // Straight to the Worker: Miniflare's own entrance in front of it costs more than half of the throughput.
     unsafeDirectSockets: [{ host: HOST, port }],
+    ...(docker && { serviceBindings: { ...(workerOptions.serviceBindings ?? {}), DOCKER: { node: docker } } }),
     outboundService: OUTBOUND_WORKER,
   };
   return convertV4MiniflareOptions({
