@@ -3,7 +3,7 @@
  * `hint` says what to do about it.
  */
 export interface RefusalKind {
-  readonly status: 400 | 401 | 402 | 403 | 404 | 409 | 410 | 413 | 415 | 416 | 422 | 429 | 500 | 501 | 502 | 503;
+  readonly status: 400 | 401 | 402 | 403 | 404 | 409 | 410 | 412 | 413 | 415 | 416 | 422 | 429 | 500 | 501 | 502 | 503;
   readonly error: string;
   readonly hint: string;
 }
@@ -634,9 +634,82 @@ export const REFUSALS = {
     error: "limit must be 1..1000",
     hint: "Leave limit out for 100.",
   },
+  "org.source_required": {
+    status: 400,
+    error: "provide 'dir' or 'template'",
+    hint: "Name a template of GET /org/templates as dir, or send a template with a name.",
+  },
+  "org.invalid_directory": {
+    status: 400,
+    error: "invalid org directory",
+    hint: "dir is the name of a template of GET /org/templates; it may not leave their folder.",
+  },
+  "org.expansion_failed": {
+    status: 400,
+    error: "org template expansion failed",
+    hint: "A file of the template is missing, too large or no YAML, or includes itself; reason tells which.",
+  },
+  "org.invalid_template": {
+    status: 400,
+    error: "invalid org template",
+    hint: "The template has another shape than documented, or more than 500 workspaces or 32 levels; field or reason tells where.",
+  },
+  "org.template_not_found": {
+    status: 404,
+    error: "org template not found",
+    hint: "GET /org/templates lists what there is; a template needs a file org.yaml.",
+  },
+  "org.missing_env": {
+    status: 412,
+    error: "missing required environment variables",
+    hint: "Set the keys in missing_env as global secrets, then import again.",
+  },
+  "org.preflight_failed": {
+    status: 500,
+    error: "could not verify required environment variables; try again",
+    hint: "The store of the global secrets did not answer. Nothing was created.",
+  },
+  "bundle.invalid": {
+    status: 400,
+    error: "invalid bundle",
+    hint: "Send a bundle as GET /bundles/export/:id gives it: every workspace needs a name; at most 500 of them, 32 levels.",
+  },
+  "bundle.not_found": {
+    status: 404,
+    error: "bundle not found",
+    hint: "Check the id; a removed workspace has no bundle.",
+  },
+  "template.exists": {
+    status: 409,
+    error: "template already exists",
+    hint: "Choose another name; id is the one that is taken.",
+  },
+  "template.too_many_files": {
+    status: 400,
+    error: "too many files",
+    hint: "A template has at most 200 files.",
+  },
+  "template.write_failed": {
+    status: 500,
+    error: "failed to write config.yaml",
+    hint: "The file store did not take the template. Send it again; an incomplete one is never listed.",
+  },
+  "template.store_missing": {
+    status: 501,
+    error: "templates cannot be stored on this deployment",
+    hint: "The operator must bind the bucket BLOBS.",
+  },
 } as const satisfies Record<string, RefusalKind>;
 
 export type RefusalCode = keyof typeof REFUSALS;
+
+/** A value in the JSON body of a refusal. */
+export type RefusalDetail =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly (string | { readonly any_of: readonly string[] })[];
 
 /** What may be said with a refusal beyond its catalogue entry. */
 export interface RefusalOptions {
@@ -644,7 +717,7 @@ export interface RefusalOptions {
   readonly error?: string;
   readonly hint?: string;
   /** Further keys of the JSON body, as the contract names them. */
-  readonly details?: Record<string, string | number | boolean | null | readonly string[]>;
+  readonly details?: Record<string, RefusalDetail>;
   /** Seconds for the Retry-After header. */
   readonly retryAfter?: number;
 }

@@ -24,6 +24,12 @@ export interface BlobWriter {
   abort(): Promise<void>;
 }
 
+/** What a list tells of a blob. */
+export interface BlobEntry {
+  readonly key: string;
+  readonly size: number;
+}
+
 /** Where bytes live. Every method throws when the store does not answer. */
 export interface BlobStore {
   put(key: string, bytes: Uint8Array): Promise<void>;
@@ -31,6 +37,8 @@ export interface BlobStore {
   open(key: string, length: number | null): BlobWriter;
   /** Null when nothing is stored under the key. */
   get(key: string, range?: BlobRange): Promise<Blob | null>;
+  /** All blobs whose keys begin with the prefix, in the order of their keys' bytes. */
+  list(prefix: string): Promise<readonly BlobEntry[]>;
   /** Keys under which nothing is stored are no error. */
   delete(keys: readonly string[]): Promise<void>;
   /** Deletes every key that begins with the prefix. */
@@ -71,6 +79,17 @@ export class R2BlobStore implements BlobStore {
       throw new RangeError("the range lies outside the blob");
     }
     return { stream: object.body, size: object.size };
+  }
+
+  async list(prefix: string): Promise<readonly BlobEntry[]> {
+    const entries: BlobEntry[] = [];
+    let options: R2ListOptions | null = { prefix, limit: KEYS_PER_OPERATION_MAX };
+    while (options !== null) {
+      const page: R2Objects = await this.#bucket.list(options);
+      entries.push(...page.objects.map(({ key, size }) => ({ key, size })));
+      options = page.truncated ? { ...options, cursor: page.cursor } : null;
+    }
+    return entries;
   }
 
   async delete(keys: readonly string[]): Promise<void> {
@@ -198,6 +217,13 @@ export class MemoryBlobStore implements BlobStore {
     const { offset, length } = range;
     if (length < 1 || offset + length > bytes.length) throw new RangeError("the range lies outside the blob");
     return { stream: streamOf(bytes.subarray(offset, offset + length)), size: bytes.length };
+  }
+
+  async list(prefix: string): Promise<readonly BlobEntry[]> {
+    const entries = [...this.#blobs].map(([key, { length }]) => ({ key, size: length }));
+    return entries
+      .filter(({ key }) => key.startsWith(prefix))
+      .sort((one, other) => Buffer.compare(Buffer.from(one.key), Buffer.from(other.key)));
   }
 
   async delete(keys: readonly string[]): Promise<void> {

@@ -75,6 +75,23 @@ describe.each(stores)("a blob store in %s", (_, create) => {
     expect((await store.get(`${prefix}-beside`))?.size).toBe(1);
   });
 
+  it("lists what lies under a prefix with its size, in the order of the keys' bytes, and nothing beside it", async () => {
+    const [store, prefix] = [create(), aKey()];
+    expect(await store.list(`${prefix}/`)).toEqual([]);
+    for (const [index, name] of ["b", "😀", "a/c", "Z", "a", "\uffee"].entries()) {
+      await store.put(`${prefix}/${name}`, new Uint8Array(index));
+    }
+    await store.put(`${prefix}-beside`, new Uint8Array(1));
+    expect(await store.list(`${prefix}/`)).toEqual([
+      { key: `${prefix}/Z`, size: 3 },
+      { key: `${prefix}/a`, size: 4 },
+      { key: `${prefix}/a/c`, size: 2 },
+      { key: `${prefix}/b`, size: 0 },
+      { key: `${prefix}/\uffee`, size: 5 },
+      { key: `${prefix}/😀`, size: 1 },
+    ]);
+  });
+
   it.each([
     ["of known length", 100_000, 100_000],
     ["of unknown length, shorter than a part", null, 100_000],
@@ -142,13 +159,14 @@ describe("a blob store in R2", () => {
     expect(calls).toEqual(["delete", "delete", "delete"]);
   });
 
-  it("deletes a prefix of more keys than one listing has", async () => {
+  it("lists and deletes a prefix of more keys than one listing has", async () => {
     const [calls, prefix]: [string[], string] = [[], aKey()];
     const store = new R2BlobStore(aBucket(calls));
     await Promise.all(Array.from({ length: 1_001 }, (_, index) => store.put(`${prefix}/${index}`, new Uint8Array(1))));
     calls.length = 0;
+    expect(new Set((await store.list(`${prefix}/`)).map(({ key }) => key)).size).toBe(1_001);
     await store.deleteUnder(`${prefix}/`);
-    expect(calls).toEqual(["list", "delete", "list", "delete"]);
+    expect(calls).toEqual(["list", "list", "list", "delete", "list", "delete"]);
     expect(await store.get(`${prefix}/1000`)).toBeNull();
   });
 });
