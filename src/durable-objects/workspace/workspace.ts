@@ -12,7 +12,7 @@ import type {
   UpdateRequest,
 } from "../../domain/delegation-request.ts";
 import type { Path } from "../../domain/hierarchy.ts";
-import { Refusal } from "../../domain/refusal.ts";
+import { Refusal, unwrap } from "../../domain/refusal.ts";
 import type { Placement } from "../../domain/workspace-patch.ts";
 import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
@@ -87,7 +87,9 @@ export class Workspace extends DurableObject<Env> {
     const core = new Core(ctx.storage, env, configOf(env));
     this.#schema = new Schema(ctx.storage, WORKSPACE_SCHEMA);
     this.#core = core;
-    this.#listeners = new Listeners(ctx, core, blobs);
+    this.#listeners = new Listeners(ctx, core, blobs, async (id) =>
+      unwrap((await directoryStub(env).verifyOrganisationToken({ id, digest: null })).outcome),
+    );
     this.#presence = new Presence(core, () => this.#listeners.connected());
     this.#messages = new Messages(core);
     const lines = delegationLines(env);
@@ -571,13 +573,12 @@ export class Workspace extends DurableObject<Env> {
   override async fetch(request: Request): Promise<Response> {
     const input = decodeURIComponent(request.headers.get(LISTEN_HEADER) ?? "{}");
     const { access, query, stream } = JSON.parse(input) as ListenInput;
-    const digest = access.kind === "token" ? access.digest : null;
     let upgrade: Response | null = null;
     const reply = await this.#turns.take(access, ({ now }): ActivityPage => {
       if (!this.#listeners.hasRoom()) throw new Refusal("overloaded", { retryAfter: 5 });
       const { page, after } = this.#messages.read(query, access.kind === "token", now);
-      if (stream) upgrade = this.#listeners.stream(query, after ?? this.#core.inbox.head(), digest, now);
-      else if (page.kind === "whole" && page.count === 0) upgrade = this.#listeners.hold(query, after, digest);
+      if (stream) upgrade = this.#listeners.stream(query, after ?? this.#core.inbox.head(), access, now);
+      else if (page.kind === "whole" && page.count === 0) upgrade = this.#listeners.hold(query, after, access);
       return page;
     });
     return upgrade ?? Response.json(reply satisfies Reply<ActivityPage>);
@@ -587,7 +588,7 @@ export class Workspace extends DurableObject<Env> {
     // An inbox socket may acknowledge what it has read: {"ack":"<row id>"}.
     if (typeof message !== "string" || message.length > 200) return;
     const ack = readAck(message);
-    if (ack === null) return;
+    if (ack === null || !(await this.#listeners.isGood(socket))) return;
     await this.#turns.take(this.#listeners.accessOf(socket), () => this.#messages.acknowledge(ack));
   }
 
