@@ -17,6 +17,7 @@ const CHANGES_HEARING: ReadonlySet<string> = new Set([
   "WORKSPACE_REMOVED",
   "WORKSPACE_UPDATED",
   "EXTERNAL_CREDENTIALS_ROTATED",
+  "WORKSPACE_TOKEN_REVOKED",
 ]);
 const TOKEN_GONE: ReadonlySet<string> = new Set(["auth.invalid_token", "workspace.not_found", "workspace.removed"]);
 

@@ -508,9 +508,11 @@ export class Workspace extends DurableObject<Env> {
   addToken(input: { access: Access; minted: MintedToken }): Promise<Reply<{ id: string }>> {
     return this.#turns.take(input.access, ({ now }) => {
       this.#requireLive();
-      const { profile, tokens } = this.#core;
+      const { profile, tokens, events } = this.#core;
       const { workspaceId } = profile.get();
       const id = tokens.add(input.minted, now * 1000);
+      const payload = JSON.stringify({ token_id: id, prefix: input.minted.prefix });
+      events.record("WORKSPACE_TOKEN_CREATED", payload, now * 1000);
       log.info("token.minted", { workspace_id: workspaceId, token_id: id });
       return { id };
     });
@@ -520,8 +522,12 @@ export class Workspace extends DurableObject<Env> {
     return this.#turns.take(
       input.access,
       ({ now }) => {
-        if (!this.#core.tokens.revoke(input.tokenId, now * 1000)) throw new Refusal("token.not_found");
-        log.info("token.revoked", { workspace_id: this.#core.profile.get().workspaceId, token_id: input.tokenId });
+        const { profile, tokens, events } = this.#core;
+        const revoked = tokens.revoke(input.tokenId, now * 1000);
+        if (revoked === null) throw new Refusal("token.not_found");
+        const payload = JSON.stringify({ token_id: input.tokenId, prefix: revoked.prefix });
+        events.record("WORKSPACE_TOKEN_REVOKED", payload, now * 1000);
+        log.info("token.revoked", { workspace_id: profile.get().workspaceId, token_id: input.tokenId });
         return true as const;
       },
       { unknown: "token.not_found" },
