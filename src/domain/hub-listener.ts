@@ -11,6 +11,7 @@ export type EventFilter =
 export type ListenerCredential =
   | { readonly kind: "open" }
   | { readonly kind: "admin"; readonly digest: string }
+  | { readonly kind: "organisation"; readonly id: string }
   | { readonly kind: "workspace"; readonly id: string; readonly digest: string };
 
 /** What a listening socket carries through hibernation. */

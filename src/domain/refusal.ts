@@ -260,7 +260,7 @@ export const REFUSALS = {
   "auth.admin_required": {
     status: 401,
     error: "admin auth required",
-    hint: "Send Authorization: Bearer <ADMIN_TOKEN>.",
+    hint: "Send Authorization: Bearer <ADMIN_TOKEN or a token of the organisation>.",
   },
   "auth.invalid_admin_token": {
     status: 401,
@@ -306,6 +306,16 @@ export const REFUSALS = {
     status: 503,
     error: "platform cannot read or mint tokens",
     hint: "The operator must set the secret TOKEN_KEY.",
+  },
+  "org_token.not_found": {
+    status: 404,
+    error: "token not found or already revoked",
+    hint: "List the live tokens with GET /org/tokens.",
+  },
+  "org_token.too_many": {
+    status: 429,
+    error: "maximum 500 active organisation tokens",
+    hint: "Revoke a token that is not used any more.",
   },
   "secret.invalid_key": {
     status: 400,

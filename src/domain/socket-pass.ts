@@ -6,7 +6,8 @@ export const COOKIE_LIFETIME_MS = 10 * 60_000;
 export const TICKET_LIFETIME_MS = 60_000;
 
 const KEY_DOMAIN = "posthouse socket pass 1";
-const PASS = /^([0-9a-z]{1,11})\.([0-9A-Za-z-]{0,36})\.([0-9A-Za-z_-]{43})$/;
+const PASS = /^([0-9a-z]{1,11})\.([0-9A-Za-z-]{0,36})\.(?:([0-9a-f-]{36})\.)?([0-9A-Za-z_-]{43})$/;
+const TOKEN_ID = /^[0-9a-f-]{36}$/;
 
 /** What a pass is good for. All of it is under the seal; none of it stands in the pass. */
 export interface PassScope {
@@ -17,15 +18,24 @@ export interface PassScope {
 }
 
 export interface SocketPass {
-  /** Digest of the credential that the pass stands for. */
+  /** Digest of the credential that the pass stands for, or the id of a token of the organisation. */
   readonly credential: string;
   readonly expiresAt: number;
   readonly nonce: string;
 }
 
+/**
+ * Whether a pass stands for a token of the organisation. Such a pass names it, because the Directory alone knows which
+ * are live: whoever accepts the pass has yet to ask.
+ */
+export function standsForToken(credential: string): boolean {
+  return TOKEN_ID.test(credential);
+}
+
 /** A pass: expiry, nonce and seal. `key` is the token key; passes have one of their own, derived from it. */
 export function issuePass(scope: PassScope, { credential, expiresAt, nonce }: SocketPass, key: string): string {
-  return `${expiresAt.toString(36)}.${nonce}.${seal(scope, { credential, expiresAt, nonce }, key)}`;
+  const holder = standsForToken(credential) ? `${credential}.` : "";
+  return `${expiresAt.toString(36)}.${nonce}.${holder}${seal(scope, { credential, expiresAt, nonce }, key)}`;
 }
 
 /**
@@ -38,11 +48,11 @@ export function readPass(
   accepted: { readonly credentials: readonly string[]; readonly keys: readonly string[] },
   now: number,
 ): SocketPass | null {
-  const [, expiry, nonce, given] = PASS.exec(text) ?? [];
+  const [, expiry, nonce, holder, given] = PASS.exec(text) ?? [];
   if (expiry === undefined || nonce === undefined || given === undefined) return null;
   const expiresAt = Number.parseInt(expiry, 36);
   if (expiresAt <= now) return null;
-  for (const credential of accepted.credentials) {
+  for (const credential of holder === undefined ? accepted.credentials : [holder]) {
     const pass = { credential, expiresAt, nonce };
     const good = accepted.keys.some((key) => timingSafeEqual(Buffer.from(given), Buffer.from(seal(scope, pass, key))));
     if (good) return pass;

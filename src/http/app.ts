@@ -5,9 +5,9 @@ import { LedgerFailure } from "../ledgers/failure.ts";
 import { log } from "../log.ts";
 import { refusalResponse } from "./answers.ts";
 import { breath } from "./breath.ts";
-import { caller } from "./caller.ts";
 import type { AppEnv } from "./context.ts";
 import { cors, edge, tenantGuard } from "./edge.ts";
+import { caller } from "./identify.ts";
 import { refusedTokens } from "./refused-tokens.ts";
 import { a2aRoutes } from "./routes/a2a.ts";
 import { activityRoutes } from "./routes/activity.ts";
@@ -20,6 +20,7 @@ import { externalRoutes } from "./routes/external.ts";
 import { lifecycleRoutes } from "./routes/lifecycle.ts";
 import { localRoutes } from "./routes/local.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
+import { organisationTokenRoutes } from "./routes/organisation-tokens.ts";
 import { probeRoutes } from "./routes/probes.ts";
 import { adminQueueRoutes, queueRoutes } from "./routes/queue.ts";
 import { registryRoutes } from "./routes/registry.ts";
@@ -53,6 +54,7 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .route("/workspaces/:id", uploadRoutes)
   .route("/", tokenRoutes)
   .route("/", secretRoutes)
+  .route("/org/tokens", organisationTokenRoutes)
   .route("/", eventRoutes)
   .route("/", lifecycleRoutes)
   .route("/", canvasRoutes)

@@ -6,19 +6,30 @@ import { Refusal } from "../domain/refusal.ts";
 import { canonicalWorkspaceId, type WorkspaceId } from "../domain/workspace-id.ts";
 import type { AppContext, AppEnv } from "./context.ts";
 
-/** What the Authorization header holds. A workspace's token is only well-formed here; its object knows if it lives. */
+/**
+ * Who calls. A workspace's token is only well-formed here, its object knows if it lives; one of the organisation is
+ * live. `formed`: a bearer with the right checksum, but no longer a good one.
+ */
 export type Credential =
   | { readonly kind: "none" }
-  | { readonly kind: "invalid" }
+  | { readonly kind: "invalid"; readonly formed?: true }
   | { readonly kind: "admin" }
+  | { readonly kind: "organisation"; readonly id: string }
   | { readonly kind: "workspace"; readonly id: WorkspaceId; readonly digest: string };
+
+/** A well-formed token of the organisation, which the Directory has yet to know. */
+export interface OrganisationClaim {
+  readonly kind: "claim";
+  readonly id: string;
+  readonly digest: string;
+}
 
 const BEARER = "Bearer ";
 /** Tokens remembered for one set of keys; beyond it the one that was met first goes. */
 const KNOWN_TOKENS_MAX = 2_000;
 
 /** Reads the bearer: exact scheme, rest trimmed, nothing looked up anywhere. */
-export function readCredential(header: string | undefined, config: Config): Credential {
+export function readCredential(header: string | undefined, config: Config): Credential | OrganisationClaim {
   if (!header?.startsWith(BEARER)) return { kind: "none" };
   const bearer = header.slice(BEARER.length).trim();
   if (bearer === "") return { kind: "none" };
@@ -27,7 +38,8 @@ export function readCredential(header: string | undefined, config: Config): Cred
   if (config.tokenKeys.length === 0) throw new Refusal("token.key_missing");
   const digest = digestOf(bearer);
   const token = knownToken(bearer, digest, config.tokenKeys);
-  if (token?.kind !== "workspace") return { kind: "invalid" };
+  if (token === null) return { kind: "invalid" };
+  if (token.kind === "org") return { kind: "claim", id: token.id, digest };
   return { kind: "workspace", id: token.id, digest };
 }
 
@@ -45,14 +57,6 @@ function knownToken(bearer: string, digest: string, keys: readonly string[]): To
   known.set(digest, token);
   return token;
 }
-
-/** Puts the credential on the context; bad ones are limited by address before any object is touched. */
-export const caller = createMiddleware<AppEnv>(async (c, next) => {
-  const credential = readCredential(c.req.header("Authorization"), c.var.config);
-  c.set("credential", credential);
-  if (credential.kind === "invalid") await limitBadCredentials(c);
-  await next();
-});
 
 /** Refuses an address that has shown too many bad credentials; called for each of them. */
 export async function limitBadCredentials(c: AppContext): Promise<void> {
@@ -89,6 +93,8 @@ export function workspaceAccess(c: AppContext, id: string): Access {
   switch (credential.kind) {
     case "admin":
       return { kind: "admin" };
+    case "organisation":
+      return { kind: "organisation", id: credential.id };
     case "workspace":
       if (credential.id !== id) throw new Refusal("auth.invalid_token");
       return { kind: "token", digest: credential.digest };
@@ -101,15 +107,24 @@ export function workspaceAccess(c: AppContext, id: string): Access {
 }
 
 /** AdminAuth: an operator, or in open dev mode a call without any bearer. */
-export function requireAdmin(c: AppContext): void {
+export function operatorAccess(c: AppContext): Access {
   const { credential, config } = c.var;
-  if (credential.kind === "admin") return;
-  if (credential.kind !== "none") throw new Refusal("auth.invalid_admin_token");
-  if (!config.devMode) throw new Refusal("auth.admin_required");
+  switch (credential.kind) {
+    case "admin":
+      return { kind: "admin" };
+    case "organisation":
+      return { kind: "organisation", id: credential.id };
+    case "workspace":
+    case "invalid":
+      throw new Refusal("auth.invalid_admin_token");
+    case "none":
+      if (config.devMode) return { kind: "canvas" };
+      throw new Refusal("auth.admin_required");
+  }
 }
 
-/** The middleware form of `requireAdmin`. */
+/** The middleware form of `operatorAccess`. */
 export const adminOnly = createMiddleware<AppEnv>(async (c, next) => {
-  requireAdmin(c);
+  operatorAccess(c);
   await next();
 });

@@ -93,8 +93,8 @@ function passesGuard(c: AppContext, organisationId: string): boolean {
   if ((c.req.header("Fly-Replay-Src") ?? "").split(";").includes(`state=${organisationId}`)) return true;
   const origin = c.req.header("Origin");
   if (origin !== undefined && isOwnOrigin(c, origin)) return true;
-  const { kind } = c.var.credential;
-  return kind === "workspace" || kind === "admin";
+  const { credential } = c.var;
+  return credential.kind === "invalid" ? credential.formed === true : credential.kind !== "none";
 }
 
 function rateHeaders(c: AppContext, headers: Headers): void {

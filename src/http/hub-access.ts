@@ -1,12 +1,28 @@
 import { digestOf } from "../domain/credential.ts";
 import type { HubListener, ListenerCredential, ListenRequest } from "../domain/hub-listener.ts";
 import { Refusal } from "../domain/refusal.ts";
-import { issuePass, type PassScope, readPass, type SocketPass, TICKET_LIFETIME_MS } from "../domain/socket-pass.ts";
+import {
+  issuePass,
+  type PassScope,
+  readPass,
+  type SocketPass,
+  standsForToken,
+  TICKET_LIFETIME_MS,
+} from "../domain/socket-pass.ts";
 import { canonicalWorkspaceId } from "../domain/workspace-id.ts";
 import { ask } from "./ask.ts";
-import { type Credential, limitBadCredentials, readCredential, workspaceAccess } from "./caller.ts";
+import { type Credential, limitBadCredentials, workspaceAccess } from "./caller.ts";
 import { type AppContext, organisationOf, workspaceOf } from "./context.ts";
-import { acceptedCredentials, bearerDigest, cookiePass, isForeignPage, OPEN_CREDENTIAL } from "./socket-cookie.ts";
+import { identify } from "./identify.ts";
+import {
+  acceptedCredentials,
+  bearerDigest,
+  cookiePass,
+  isForeignPage,
+  livePass,
+  OPEN_CREDENTIAL,
+  operatorPassCredential,
+} from "./socket-cookie.ts";
 
 /** The subprotocol of a socket whose credential travels as another one, because pages cannot set headers. */
 const EVENTS_PROTOCOL = "posthouse.events";
@@ -28,7 +44,7 @@ export async function admit(c: AppContext): Promise<Admission> {
     return { listener: await agentListener(c, credential), ticket: null, protocol };
   }
   const ticket = credential.kind === "none" ? await ticketPass(c) : null;
-  const pass = ticket ?? (credential.kind === "none" ? cookiePass(c) : null);
+  const pass = ticket ?? (credential.kind === "none" ? await cookiePass(c) : null);
   // A ticket lets in once; a cookie must be renewed.
   const until = ticket === null && pass !== null ? pass.expiresAt : null;
   const shown = pass ? listenerCredential(pass.credential) : operator(c, credential, digest);
@@ -37,7 +53,7 @@ export async function admit(c: AppContext): Promise<Admission> {
 
 /** Who may read a workspace's event stream: whoever passes WorkspaceAuth, or a page with the cookie. */
 export async function streamListener(c: AppContext, workspaceId: string): Promise<HubListener> {
-  const pass = c.var.credential.kind === "none" ? cookiePass(c) : null;
+  const pass = c.var.credential.kind === "none" ? await cookiePass(c) : null;
   const access = pass ? ({ kind: "admin" } as const) : workspaceAccess(c, workspaceId);
   await ask(c, workspaceOf(c, workspaceId).verify({ access }));
   const filter = { kind: "one", workspaceId } as const;
@@ -48,7 +64,9 @@ export async function streamListener(c: AppContext, workspaceId: string): Promis
     case "token":
       return listener({ kind: "workspace", id: workspaceId, digest: access.digest });
     case "admin":
-      return listener({ kind: "admin", digest: pass?.credential ?? bearerDigest(c) });
+      return listener(listenerCredential(pass?.credential ?? bearerDigest(c)));
+    case "organisation":
+      return listener(access);
     case "canvas":
       return listener({ kind: "open" });
   }
@@ -59,7 +77,7 @@ export function issueTicket(c: AppContext): string {
   const [key] = c.var.config.tokenKeys;
   if (key === undefined) throw new Refusal("token.key_missing");
   const expiresAt = Date.now() + TICKET_LIFETIME_MS;
-  const credential = c.var.credential.kind === "admin" ? bearerDigest(c) : OPEN_CREDENTIAL;
+  const credential = operatorPassCredential(c) ?? OPEN_CREDENTIAL;
   return issuePass(ticketScope(c), { credential, expiresAt, nonce: crypto.randomUUID() }, key);
 }
 
@@ -73,21 +91,21 @@ interface Presented {
 /** The bearer of the header, else the one among the subprotocols. */
 async function presented(c: AppContext): Promise<Presented> {
   const { credential } = c.var;
-  const offered = fromProtocols(c);
+  const offered = await fromProtocols(c);
   if (credential.kind !== "none") return { credential, digest: bearerDigest(c), protocol: offered.protocol };
   if (offered.credential.kind === "invalid") await limitBadCredentials(c);
   return offered;
 }
 
-function fromProtocols(c: AppContext): Presented {
+async function fromProtocols(c: AppContext): Promise<Presented> {
   const offered = (c.req.header("Sec-WebSocket-Protocol") ?? "").split(",").map((name) => name.trim());
   const carrier = offered.find((name) => name.startsWith(BEARER_PROTOCOL));
   // A browser gives up when none of what it offered is confirmed; the secret is only where nothing else was offered.
   const protocol = offered.includes(EVENTS_PROTOCOL) ? EVENTS_PROTOCOL : (carrier ?? null);
   if (carrier === undefined) return { credential: { kind: "none" }, digest: "", protocol };
   const bearer = Buffer.from(carrier.slice(BEARER_PROTOCOL.length), "base64url").toString().trim();
-  const credential = readCredential(`Bearer ${bearer}`, c.var.config);
-  return { credential: bearer === "" ? { kind: "invalid" } : credential, digest: digestOf(bearer), protocol };
+  const credential = bearer === "" ? ({ kind: "invalid" } as const) : await identify(c, `Bearer ${bearer}`);
+  return { credential, digest: digestOf(bearer), protocol };
 }
 
 async function agentListener(c: AppContext, credential: Credential): Promise<HubListener> {
@@ -106,12 +124,15 @@ async function agentListener(c: AppContext, credential: Credential): Promise<Hub
   };
 }
 
-function listenerCredential(digest: string): ListenerCredential {
-  return digest === OPEN_CREDENTIAL ? { kind: "open" } : { kind: "admin", digest };
+/** What a pass stands for. */
+function listenerCredential(credential: string): ListenerCredential {
+  if (standsForToken(credential)) return { kind: "organisation", id: credential };
+  return credential === OPEN_CREDENTIAL ? { kind: "open" } : { kind: "admin", digest: credential };
 }
 
 function operator(c: AppContext, credential: Credential, digest: string): ListenerCredential {
   if (credential.kind === "admin") return { kind: "admin", digest };
+  if (credential.kind === "organisation") return credential;
   if (credential.kind !== "none") throw new Refusal("auth.invalid_admin_token");
   if (!c.var.config.devMode) throw new Refusal("auth.admin_required");
   return { kind: "open" };
@@ -120,7 +141,7 @@ function operator(c: AppContext, credential: Credential, digest: string): Listen
 async function ticketPass(c: AppContext): Promise<SocketPass | null> {
   const ticket = c.req.query("ticket");
   if (ticket === undefined) return null;
-  const pass = readTicket(c, ticket);
+  const pass = await livePass(c, readTicket(c, ticket));
   if (pass !== null) return pass;
   await limitBadCredentials(c);
   throw new Refusal("hub.invalid_ticket");

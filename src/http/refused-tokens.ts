@@ -15,9 +15,14 @@ const refusedAt = new Map<string, number>();
 export async function refuseToken(c: AppContext): Promise<void> {
   const { credential } = c.var;
   if (credential.kind !== "workspace") return;
-  if (refusedAt.size >= REFUSED_TOKENS_MAX) refusedAt.delete(refusedAt.keys().next().value ?? "");
-  refusedAt.set(credential.digest, Date.now());
+  noteRefused(credential.digest);
   await limitBadCredentials(c);
+}
+
+/** Notes that whoever knows live tokens did not know this one. */
+export function noteRefused(digest: string): void {
+  if (refusedAt.size >= REFUSED_TOKENS_MAX) refusedAt.delete(refusedAt.keys().next().value ?? "");
+  refusedAt.set(digest, Date.now());
 }
 
 /** A token that was refused a moment ago is a bad one without asking: whoever repeats it wakes nobody. */
@@ -30,7 +35,8 @@ export const refusedTokens = createMiddleware<AppEnv>(async (c, next) => {
   await next();
 });
 
-function wasRefused(digest: string): boolean {
+/** Whether this token was refused a moment ago. */
+export function wasRefused(digest: string): boolean {
   const at = refusedAt.get(digest);
   if (at === undefined) return false;
   if (Date.now() - at < REFUSED_MS) return true;

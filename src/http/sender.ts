@@ -22,6 +22,7 @@ export async function senderOf(c: AppContext): Promise<VerifiedCaller | null> {
       if (claims.length > 0 || !config.devMode) throw new Refusal("auth.missing_caller_token");
       return null;
     case "admin":
+    case "organisation":
       if (claims.length > 0) throw new Refusal("auth.invalid_caller_token");
       return null;
     case "workspace":

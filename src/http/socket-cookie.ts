@@ -1,8 +1,16 @@
 import { getCookie } from "hono/cookie";
 import { createMiddleware } from "hono/factory";
 import { digestOf } from "../domain/credential.ts";
-import { COOKIE_LIFETIME_MS, issuePass, type PassScope, readPass, type SocketPass } from "../domain/socket-pass.ts";
+import {
+  COOKIE_LIFETIME_MS,
+  issuePass,
+  type PassScope,
+  readPass,
+  type SocketPass,
+  standsForToken,
+} from "../domain/socket-pass.ts";
 import { type AppContext, type AppEnv, organisationOf } from "./context.ts";
+import { isLiveOrganisationToken } from "./organisation-tokens.ts";
 import { isOwnOrigin } from "./page.ts";
 
 export const SOCKET_COOKIE = "__Host-posthouse-ws";
@@ -18,22 +26,36 @@ export const OPEN_CREDENTIAL = "open";
  */
 export const socketCookie = createMiddleware<AppEnv>(async (c, next) => {
   await next();
-  if (c.var.credential.kind !== "admin" || c.res.status === 101) return;
+  const credential = operatorPassCredential(c);
+  if (credential === null || c.res.status === 101) return;
   const [key] = c.var.config.tokenKeys;
   const origin = pageOrigin(c);
   if (key === undefined || origin === null) return;
-  const pass = { credential: bearerDigest(c), expiresAt: Date.now() + COOKIE_LIFETIME_MS, nonce: "" };
+  const pass = { credential, expiresAt: Date.now() + COOKIE_LIFETIME_MS, nonce: "" };
   const cookie = `${SOCKET_COOKIE}=${issuePass(cookieScope(c, origin), pass, key)}`;
   const lifetime = `Max-Age=${COOKIE_LIFETIME_MS / 1000}`;
   c.res.headers.append("Set-Cookie", `${cookie}; Path=/; ${lifetime}; HttpOnly; Secure; SameSite=None; Partitioned`);
 });
 
 /** The pass in the request's cookie, as good as the credential that it stands for; null when there is none. */
-export function cookiePass(c: AppContext): SocketPass | null {
+export async function cookiePass(c: AppContext): Promise<SocketPass | null> {
   const origin = pageOrigin(c);
   const cookie = getCookie(c, SOCKET_COOKIE);
   if (origin === null || cookie === undefined) return null;
-  return readPass(cookie, cookieScope(c, origin), acceptedCredentials(c), Date.now());
+  return livePass(c, readPass(cookie, cookieScope(c, origin), acceptedCredentials(c), Date.now()));
+}
+
+/** The pass, unless it stands for a token of the organisation that is no longer live. */
+export async function livePass(c: AppContext, pass: SocketPass | null): Promise<SocketPass | null> {
+  if (pass === null || !standsForToken(pass.credential)) return pass;
+  return (await isLiveOrganisationToken(c, { id: pass.credential, digest: null })) ? pass : null;
+}
+
+/** What a pass of this operator stands for; null when nobody of the kind calls. */
+export function operatorPassCredential(c: AppContext): string | null {
+  const { credential } = c.var;
+  if (credential.kind === "organisation") return credential.id;
+  return credential.kind === "admin" ? bearerDigest(c) : null;
 }
 
 /** What a pass may have been made for and under. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { issuePass, type PassScope, readPass } from "../../src/domain/socket-pass.ts";
+import { issuePass, type PassScope, readPass, standsForToken } from "../../src/domain/socket-pass.ts";
 
 const NOW = Date.UTC(2026, 10, 23);
 const SCOPE: PassScope = { purpose: "cookie", organisation: "acme", origin: "https://canvas.example" };
@@ -30,6 +30,16 @@ describe("a pass", () => {
     ["a platform without credentials", SCOPE, { credentials: [], keys: [] }],
   ] as const)("is no good for %s", (_, scope, accepted) => {
     expect(readPass(issuePass(SCOPE, PASS, "new key"), scope, accepted, NOW)).toBeNull();
+  });
+
+  it("names the organisation's token that it stands for, under its seal, for the Directory to judge", () => {
+    const [credential, other] = [crypto.randomUUID(), crypto.randomUUID()];
+    const pass = { ...PASS, credential, nonce: crypto.randomUUID() };
+    const text = issuePass(SCOPE, pass, "new key");
+    expect(readPass(text, SCOPE, ACCEPTED, NOW)).toEqual(pass);
+    expect(readPass(text.replace(credential, other), SCOPE, ACCEPTED, NOW)).toBeNull();
+    expect(readPass(text.replace(`${credential}.`, ""), SCOPE, ACCEPTED, NOW)).toBeNull();
+    expect([credential, "0".repeat(64), "open"].map(standsForToken)).toEqual([true, false, false]);
   });
 
   it("is no good when anything in it was changed", () => {

@@ -59,6 +59,17 @@ describe("the rate limit of a principal", () => {
     expect(rateOf(asOperator)).toEqual([null, null, null]);
   });
 
+  it("counts a token of the organisation likewise, in each workspace by itself", async () => {
+    const [agent, other] = [await anAgent(), await anAgent()];
+    const { body } = await call("/org/tokens", { token: ADMIN, json: {} });
+    const look = ({ id }: Agent) => call(`/workspaces/${id}/activity`, { token: body.auth_token });
+    expect(rateOf(await look(agent))).toEqual([String(LIMIT), String(LIMIT - 1), "60"]);
+    for (let taken = 1; taken < LIMIT; taken++) expect((await look(agent)).status).toBe(200);
+    expect((await look(agent)).status).toBe(429);
+    expect((await look(other)).status).toBe(200);
+    expect((await poll(agent)).status).toBe(200);
+  });
+
   it("leaves nothing behind of what was over it", async () => {
     const agent = await anAgent();
     for (let taken = 0; taken < LIMIT; taken++) await poll(agent);
@@ -93,6 +104,10 @@ describe("a closed deployment", () => {
       ["GET", `/registry/${id}/peers`],
       ["POST", "/registry/check-access", { caller_id: id, target_id: id }],
       ["GET", "/admin/pending-uploads"],
+      ["GET", "/org/tokens"],
+      ["POST", "/org/tokens", {}],
+      ["GET", "/settings/secrets"],
+      ["GET", `/workspaces/${id}/secrets`],
     ];
     for (const headers of [{}, { Origin: "http://posthouse.test" }, { Referer: "http://posthouse.test/" }] as Record<
       string,

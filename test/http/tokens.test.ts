@@ -1,9 +1,11 @@
 import { env, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { CREDENTIAL_ENDED } from "../../src/durable-objects/event-hub/audience.ts";
+import { listeningTo } from "../event-hub/listening.ts";
 import { ADMIN_TOKEN, aDeployment } from "../support/client-deployment.ts";
 import { aRemovedAgent } from "../support/client-tree.ts";
 import { query } from "../support/ledger.ts";
-import { type Agent, anAgent, call, poll } from "../support/platform.ts";
+import { type Agent, anAgent, call, poll, send } from "../support/platform.ts";
 import { quiet } from "../support/quiet.ts";
 
 const HOUR = 60 * 60_000;
@@ -155,6 +157,48 @@ describe("revoking a token", () => {
     expect(rows[1]).toMatchObject({ id: tokenId, prefix });
     expect(rows[1]?.revoked_at).not.toBeNull();
     expect(Object.keys(rows[1] ?? {})).not.toContain("digest");
+  });
+});
+
+describe("a change of tokens", () => {
+  it("is told to listeners and recorded, by id and prefix, never with the token", async () => {
+    const agent = await anAgent();
+    const socket = await listeningTo(await send("/ws", { headers: { Upgrade: "websocket" } }));
+    const minted = await mintFor(agent);
+    const [{ id: tokenId, prefix }] = (await list(agent)).body.tokens;
+    await revoke(agent, tokenId);
+    const payload = { token_id: tokenId, prefix };
+    const frames = await socket.framesOf(agent.id, 2);
+    expect(frames).toMatchObject([
+      { event: "WORKSPACE_TOKEN_CREATED", payload },
+      { event: "WORKSPACE_TOKEN_REVOKED", payload },
+    ]);
+    expect(JSON.stringify(frames)).not.toContain(minted.body.auth_token);
+    await quiet(agent.id);
+    const rows = await query(
+      "SELECT event_type, payload FROM structure_events WHERE workspace_id = $1 AND event_type LIKE 'WORKSPACE_TOKEN%' ORDER BY version",
+      [agent.id],
+    );
+    expect(rows.map(({ event_type: event }) => event)).toEqual(["WORKSPACE_TOKEN_CREATED", "WORKSPACE_TOKEN_REVOKED"]);
+    expect(JSON.stringify(rows)).not.toContain(minted.body.auth_token);
+  });
+
+  it("that is refused is no event", async () => {
+    const agent = await anAgent();
+    await revoke(agent, crypto.randomUUID());
+    const events = await runInDurableObject(env.WORKSPACE.getByName(agent.id), (_instance, { storage }) =>
+      storage.sql.exec("SELECT event_type FROM events WHERE event_type LIKE 'WORKSPACE_TOKEN%'").toArray(),
+    );
+    expect(events).toEqual([]);
+  });
+
+  it("ends an agent's event socket at once", async () => {
+    const agent = await anAgent();
+    const headers = { Upgrade: "websocket" };
+    const socket = await listeningTo(await send("/ws", { token: agent.token, headers }));
+    const [{ id: tokenId }] = (await list(agent)).body.tokens;
+    await revoke(agent, tokenId);
+    expect(await socket.closed()).toBe(CREDENTIAL_ENDED);
   });
 });
 

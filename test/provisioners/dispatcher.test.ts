@@ -1,6 +1,8 @@
 import { env } from "cloudflare:test";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { hasProvisioner, NO_BACKEND, provisionerOf, stopWithRetry } from "../../src/provisioners/dispatcher.ts";
+import { configOf } from "../../src/config.ts";
+import { hasProvisioner, NO_BACKEND } from "../../src/provisioners/backend.ts";
+import { provisionerOf, stopWithRetry } from "../../src/provisioners/dispatcher.ts";
 import { InMemoryMachines, InMemoryProvisioner, inMemoryMachines } from "../../src/provisioners/in-memory.ts";
 import { aControlPlane, aDockerEngine, anOrder } from "../support/machine-server.ts";
 import { started } from "./conformance.ts";
@@ -32,7 +34,7 @@ describe("the dispatcher", () => {
   ])("given %s, chooses what there is", (_, variables, name) => {
     const given = withVariables(variables);
     expect(provisionerOf(given)?.name ?? null).toBe(name);
-    expect(hasProvisioner(given)).toBe(name !== null);
+    expect(hasProvisioner(configOf(given))).toBe(name !== null);
   });
 
   it("has words for the absence of every backend", () => {

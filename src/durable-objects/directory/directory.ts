@@ -2,6 +2,7 @@ import { DurableObject } from "cloudflare:workers";
 import { configOf } from "../../config.ts";
 import { BOARD_CARD_BYTES_MAX, type BoardEntry } from "../../domain/board.ts";
 import { canCommunicate, MAX_KINSHIP_LEVELS } from "../../domain/hierarchy.ts";
+import type { OrganisationTokenView } from "../../domain/organisation-token.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { GLOBAL_SCOPE, type ListedSecrets, SETTING_KEYS, type Setting } from "../../domain/secret.ts";
 import { SecretBox } from "../../domain/secret-box.ts";
@@ -20,6 +21,11 @@ import { Schema } from "../shared/schema.ts";
 import { workspaceStub } from "../shared/stubs.ts";
 import { LIFECYCLE_NET_MS } from "../workspace/telling.ts";
 import { type NodeChange, type NodeRow, NodeStore, shownStatus } from "./node-store.ts";
+import {
+  type MintedOrganisationToken,
+  OrganisationTokenStore,
+  type ShownOrganisationToken,
+} from "./organisation-token-store.ts";
 import { DIRECTORY_SCHEMA } from "./schema.ts";
 import { SecretStore } from "./secret-store.ts";
 import { type BegunSweep, type SweepEnd, type SweepName, SweepPlan } from "./sweep-plan.ts";
@@ -106,6 +112,7 @@ export class Directory extends DurableObject<Env> {
   readonly #schema: Schema;
   readonly #nodes: NodeStore;
   readonly #secrets: SecretStore;
+  readonly #organisationTokens: OrganisationTokenStore;
   readonly #effects: Effects;
   readonly #flush: Flush;
   readonly #pace: FlushPace;
@@ -121,6 +128,7 @@ export class Directory extends DurableObject<Env> {
     this.#schema = new Schema(ctx.storage, DIRECTORY_SCHEMA);
     this.#nodes = new NodeStore(sql, () => this.#flush.nextVersion());
     this.#secrets = new SecretStore(sql, new SecretBox(configOf(env).secretsKeys));
+    this.#organisationTokens = new OrganisationTokenStore(sql);
     this.#effects = new Effects(sql, (effect) => this.#deliver(effect));
     this.#flush = new Flush({
       storage: ctx.storage,
@@ -408,6 +416,38 @@ export class Directory extends DurableObject<Env> {
     return reply(() => {
       this.#requireLive(workspaceId);
       return this.#secrets.environment(workspaceId);
+    });
+  }
+
+  /** Live tokens of the organisation, newest first. */
+  listOrganisationTokens(): Promise<Reply<OrganisationTokenView[]>> {
+    return reply(() => (this.#schema.state === "absent" ? [] : this.#organisationTokens.list()));
+  }
+
+  addOrganisationToken(minted: MintedOrganisationToken): Promise<Reply<true>> {
+    return reply(() => {
+      this.#open();
+      this.#organisationTokens.add(minted, Date.now());
+      log.info("organisation_token.minted", { token_id: minted.id, by: minted.createdBy });
+      return true as const;
+    });
+  }
+
+  revokeOrganisationToken({ id }: { id: string }): Promise<Reply<true>> {
+    return reply(() => {
+      this.#open();
+      if (!this.#organisationTokens.revoke(id, Date.now())) throw new Refusal("org_token.not_found");
+      log.info("organisation_token.revoked", { token_id: id });
+      return true as const;
+    });
+  }
+
+  /** Whether a token of the organisation is live. */
+  verifyOrganisationToken(shown: ShownOrganisationToken): Promise<Reply<boolean>> {
+    return reply(() => {
+      if (this.#schema.state === "absent") return false;
+      this.#open();
+      return this.#organisationTokens.verify(shown, Date.now());
     });
   }
 

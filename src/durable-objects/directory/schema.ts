@@ -1,10 +1,11 @@
 import { EFFECTS_SCHEMA } from "../shared/effects.ts";
 import { FLUSH_SCHEMA } from "../shared/flush.ts";
 import type { SchemaStep } from "../shared/schema.ts";
+import { ORGANISATION_TOKENS_SCHEMA } from "./organisation-token-store.ts";
 import { SECRETS_SCHEMA } from "./secret-store.ts";
 
 /**
- * Tables of the Directory: the tree, the board (what each workspace last told of itself), and secrets. Times in ms since
+ * Tables of the Directory: the tree, the board (what each workspace last told of itself), secrets and tokens of the organisation. Times in ms since
  * 1970. Names are unique among live siblings; a removed row keeps its name without holding it.
  */
 export const DIRECTORY_SCHEMA: readonly SchemaStep[] = [
@@ -76,7 +77,7 @@ INSERT INTO sweeps (name) VALUES ('uploads'), ('delegations');
 ALTER TABLE directory DROP COLUMN sweep_due;
 `,
   },
-  { id: 3, sql: SECRETS_SCHEMA },
+  { id: 3, sql: `${SECRETS_SCHEMA}${ORGANISATION_TOKENS_SCHEMA}` },
   {
     id: 4,
     sql: `

@@ -27,6 +27,8 @@ export interface AudienceOptions {
   readonly adminDigests: readonly string[];
   readonly head: () => number;
   readonly verify: VerifyToken;
+  /** Whether a token of the organisation is still live. Throws when nobody can say. */
+  readonly verifyOrganisation: (id: string) => Promise<boolean>;
 }
 
 /** The sockets that listen: hibernatable, each with its filter and the credential that let it in. */
@@ -91,6 +93,7 @@ export class Audience implements Clock {
       else close(socket, CREDENTIAL_ENDED, "credential expired or revoked");
     }
     await this.recheck();
+    await this.#recheckOrganisation();
   }
 
   /** Ends the sockets of tokens that their workspace no longer accepts; of one workspace where it is named. */
@@ -123,6 +126,32 @@ export class Audience implements Clock {
     }
   }
 
+  /** Ends the sockets of the organisation's tokens that were revoked. */
+  async #recheckOrganisation(): Promise<void> {
+    const ids = this.#listening(OPERATOR_TAG).flatMap(({ listener: { credential } }) =>
+      credential.kind === "organisation" ? [credential.id] : [],
+    );
+    for (const id of new Set(ids)) {
+      if (await this.#isLiveOrganisation(id)) continue;
+      for (const { socket, listener } of this.#listening(OPERATOR_TAG)) {
+        const { credential } = listener;
+        if (credential.kind === "organisation" && credential.id === id) {
+          close(socket, CREDENTIAL_ENDED, "token revoked");
+        }
+      }
+    }
+  }
+
+  /** Nobody is sent away because nobody could be asked. */
+  async #isLiveOrganisation(id: string): Promise<boolean> {
+    try {
+      return await this.#options.verifyOrganisation(id);
+    } catch (error) {
+      log.warn("hub.token_not_checked", { token_id: id, reason: error instanceof Error ? error.name : "unknown" });
+      return true;
+    }
+  }
+
   /** An agent's sockets follow its workspace through the tree. */
   #moved(workspaceId: string, path: Path): void {
     for (const { socket, listener } of this.#listening(workspaceId)) {
@@ -138,6 +167,7 @@ export class Audience implements Clock {
         return this.#options.devMode;
       case "admin":
         return this.#options.adminDigests.includes(credential.digest);
+      case "organisation":
       case "workspace":
         return true;
     }

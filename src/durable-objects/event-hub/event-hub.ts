@@ -4,10 +4,10 @@ import { digestOf } from "../../domain/credential.ts";
 import type { Path } from "../../domain/hierarchy.ts";
 import type { HubEvent, NumberedEvent } from "../../domain/hub-event.ts";
 import { type EventFilter, HUB_LISTEN_HEADER, type ListenRequest } from "../../domain/hub-listener.ts";
-import { type Outcome, Refusal, settle } from "../../domain/refusal.ts";
+import { type Outcome, Refusal, settle, unwrap } from "../../domain/refusal.ts";
 import { AlarmScheduler } from "../shared/alarm.ts";
 import { Schema } from "../shared/schema.ts";
-import { workspaceStub } from "../shared/stubs.ts";
+import { directoryStub, workspaceStub } from "../shared/stubs.ts";
 import { Audience } from "./audience.ts";
 import { History } from "./history.ts";
 import { EVENT_HUB_SCHEMA } from "./schema.ts";
@@ -17,6 +17,7 @@ const CHANGES_HEARING: ReadonlySet<string> = new Set([
   "WORKSPACE_REMOVED",
   "WORKSPACE_UPDATED",
   "EXTERNAL_CREDENTIALS_ROTATED",
+  "WORKSPACE_TOKEN_REVOKED",
 ]);
 const TOKEN_GONE: ReadonlySet<string> = new Set(["auth.invalid_token", "workspace.not_found", "workspace.removed"]);
 
@@ -117,6 +118,8 @@ export class EventHub extends DurableObject<Env> {
         adminDigests: adminTokens.map(digestOf),
         head: () => (this.#schema.state === "ready" ? this.#history.head() : 0),
         verify: (id, digest) => this.#verify(id, digest),
+        verifyOrganisation: async (id) =>
+          unwrap((await directoryStub(this.env).verifyOrganisationToken({ id, digest: null })).outcome),
       },
       nextAt,
     );

@@ -13,6 +13,8 @@ interface Attachment {
   readonly after: number | null;
   /** The token that it was opened with; null for an operator's. */
   readonly digest: string | null;
+  /** The token of the organisation that it was opened with, by its id. */
+  readonly organisation?: string;
 }
 
 /** A frame above this is not sent to a held poll: the Worker is told to read the page itself. */
@@ -32,8 +34,15 @@ export class Listeners {
   readonly #ctx: DurableObjectState;
   readonly #core: Core;
   readonly #blobs: BlobStore | null;
+  readonly #isLiveOrganisation: (tokenId: string) => Promise<boolean>;
 
-  constructor(ctx: DurableObjectState, core: Core, blobs: BlobStore | null) {
+  constructor(
+    ctx: DurableObjectState,
+    core: Core,
+    blobs: BlobStore | null,
+    isLiveOrganisation: (tokenId: string) => Promise<boolean>,
+  ) {
+    this.#isLiveOrganisation = isLiveOrganisation;
     this.#ctx = ctx;
     this.#core = core;
     this.#blobs = blobs;
@@ -46,13 +55,13 @@ export class Listeners {
   }
 
   /** Holds a poll until a row fits its query. */
-  hold(query: ActivityQuery, after: number | null, digest: string | null): Response {
-    return this.#accept(POLL, { query, after, digest });
+  hold(query: ActivityQuery, after: number | null, access: Access): Response {
+    return this.#accept(POLL, { query, after, ...credentialOf(access) });
   }
 
   /** Opens a stream of rows after a cursor; what is there already follows at once. */
-  stream(query: ActivityQuery, after: number, digest: string | null, now: number): Response {
-    const response = this.#accept(INBOX, { query, after, digest });
+  stream(query: ActivityQuery, after: number, access: Access, now: number): Response {
+    const response = this.#accept(INBOX, { query, after, ...credentialOf(access) });
     this.deliver(now);
     return response;
   }
@@ -64,8 +73,17 @@ export class Listeners {
 
   /** Under what a socket was let in. */
   accessOf(socket: WebSocket): Access {
-    const digest = attachmentOf(socket)?.digest ?? null;
+    const { digest = null, organisation } = attachmentOf(socket) ?? {};
+    if (organisation !== undefined) return { kind: "organisation", id: organisation };
     return digest === null ? { kind: "admin" } : { kind: "token", digest };
+  }
+
+  /** Whether a socket may go on; one of the organisation's tokens ends when that was revoked. */
+  async isGood(socket: WebSocket): Promise<boolean> {
+    const organisation = attachmentOf(socket)?.organisation;
+    if (organisation === undefined || (await this.#isLiveOrganisation(organisation))) return true;
+    close(socket, SOCKET_REVOKED, "token revoked");
+    return false;
   }
 
   /** Sends new rows to whoever waits for them. */
@@ -126,6 +144,7 @@ export class Listeners {
     if (!attachment || socket.readyState !== WebSocket.OPEN) return false;
     const query = { ...attachment.query, limit: STREAM_PAGE_ROWS };
     const page = this.#core.inbox.rows(query, attachment.after ?? 0, now * 1000);
+    if (page.rows.length > 0 && !(await this.isGood(socket))) return false;
     for (const [index, row] of page.rows.entries()) {
       const text = await this.#withLargeBodies(row, page, index);
       socket.send(text);
@@ -149,6 +168,11 @@ export class Listeners {
 function sizeOf(page: ActivityPage): number {
   if (page.kind === "whole") return page.count === 0 ? 0 : page.text.length;
   return page.rows.reduce((sum, row) => sum + row.length, 0);
+}
+
+function credentialOf(access: Access): Pick<Attachment, "digest" | "organisation"> {
+  if (access.kind === "organisation") return { digest: null, organisation: access.id };
+  return { digest: access.kind === "token" ? access.digest : null };
 }
 
 function attachmentOf(socket: WebSocket): Attachment | null {

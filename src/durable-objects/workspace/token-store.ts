@@ -98,12 +98,13 @@ export class TokenStore {
     return true;
   }
 
-  /** Revokes one live token by its id. False when it is unknown or revoked already. */
-  revoke(id: string, nowUs: number): boolean {
+  /** Revokes one live token by its id and says what it begins with; null when it is unknown or revoked already. */
+  revoke(id: string, nowUs: number): { prefix: string } | null {
     const seq = this.#ids().seqOf(id);
-    if (seq === null || !this.#live().some((row) => row.seq === seq)) return false;
-    this.#revoke(seq, nowUs);
-    return true;
+    const token = this.#live().find((row) => row.seq === seq);
+    if (!token) return null;
+    this.#revoke(token.seq, nowUs);
+    return { prefix: token.prefix };
   }
 
   revokeAll(nowUs: number): void {

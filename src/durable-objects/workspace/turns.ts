@@ -156,12 +156,13 @@ export class Turns {
 
   #takeRate(access: Access | null, now: number): RateState | null {
     const { config } = this.#parts.core;
-    if (access?.kind !== "token" || config.devMode) return null;
-    let window = this.#rates.get(access.digest);
+    const principal = principalOf(access);
+    if (principal === null || config.devMode) return null;
+    let window = this.#rates.get(principal);
     if (!window) {
       if (this.#rates.size >= RATE_WINDOWS_MAX) this.#rates.delete(this.#rates.keys().next().value ?? "");
       window = new RateWindow(config.RATE_LIMIT);
-      this.#rates.set(access.digest, window);
+      this.#rates.set(principal, window);
     }
     return window.take(now);
   }
@@ -205,6 +206,12 @@ export class Turns {
     const all = [silence, ...clocks, flushing, this.#board, this.#hub];
     return new AlarmScheduler(this.#ctx.storage, all, current);
   }
+}
+
+/** Whose requests are counted; null for whoever is not limited. */
+function principalOf(access: Access | null): string | null {
+  if (access?.kind === "token") return access.digest;
+  return access?.kind === "organisation" ? access.id : null;
 }
 
 /** Nobody has created this workspace: no token is good for it, and the method says what else that means. */

@@ -13,7 +13,7 @@ import type {
 } from "../../domain/delegation-request.ts";
 import type { Path } from "../../domain/hierarchy.ts";
 import { stopsPending } from "../../domain/lifecycle.ts";
-import { Refusal } from "../../domain/refusal.ts";
+import { Refusal, unwrap } from "../../domain/refusal.ts";
 import { runtimeOf } from "../../domain/runtime.ts";
 import type { Placement } from "../../domain/workspace-patch.ts";
 import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
@@ -96,7 +96,9 @@ export class Workspace extends DurableObject<Env> {
     const core = new Core(ctx.storage, env, configOf(env));
     this.#schema = new Schema(ctx.storage, WORKSPACE_SCHEMA);
     this.#core = core;
-    this.#listeners = new Listeners(ctx, core, blobs);
+    this.#listeners = new Listeners(ctx, core, blobs, async (id) =>
+      unwrap((await directoryStub(env).verifyOrganisationToken({ id, digest: null })).outcome),
+    );
     this.#presence = new Presence(core, () => this.#listeners.connected());
     this.#messages = new Messages(core);
     const lines = delegationLines(env);
@@ -615,9 +617,11 @@ export class Workspace extends DurableObject<Env> {
   addToken(input: { access: Access; minted: MintedToken }): Promise<Reply<{ id: string }>> {
     return this.#turns.take(input.access, ({ now }) => {
       this.#requireLive();
-      const { profile, tokens } = this.#core;
+      const { profile, tokens, events } = this.#core;
       const { workspaceId } = profile.get();
       const id = tokens.add(input.minted, now * 1000);
+      const payload = JSON.stringify({ token_id: id, prefix: input.minted.prefix });
+      events.record("WORKSPACE_TOKEN_CREATED", payload, now * 1000);
       log.info("token.minted", { workspace_id: workspaceId, token_id: id });
       return { id };
     });
@@ -627,8 +631,12 @@ export class Workspace extends DurableObject<Env> {
     return this.#turns.take(
       input.access,
       ({ now }) => {
-        if (!this.#core.tokens.revoke(input.tokenId, now * 1000)) throw new Refusal("token.not_found");
-        log.info("token.revoked", { workspace_id: this.#core.profile.get().workspaceId, token_id: input.tokenId });
+        const { profile, tokens, events } = this.#core;
+        const revoked = tokens.revoke(input.tokenId, now * 1000);
+        if (revoked === null) throw new Refusal("token.not_found");
+        const payload = JSON.stringify({ token_id: input.tokenId, prefix: revoked.prefix });
+        events.record("WORKSPACE_TOKEN_REVOKED", payload, now * 1000);
+        log.info("token.revoked", { workspace_id: profile.get().workspaceId, token_id: input.tokenId });
         return true as const;
       },
       { unknown: "token.not_found" },
@@ -687,13 +695,12 @@ export class Workspace extends DurableObject<Env> {
   override async fetch(request: Request): Promise<Response> {
     const input = decodeURIComponent(request.headers.get(LISTEN_HEADER) ?? "{}");
     const { access, query, stream } = JSON.parse(input) as ListenInput;
-    const digest = access.kind === "token" ? access.digest : null;
     let upgrade: Response | null = null;
     const reply = await this.#turns.take(access, ({ now }): ActivityPage => {
       if (!this.#listeners.hasRoom()) throw new Refusal("overloaded", { retryAfter: 5 });
       const { page, after } = this.#messages.read(query, access.kind === "token", now);
-      if (stream) upgrade = this.#listeners.stream(query, after ?? this.#core.inbox.head(), digest, now);
-      else if (page.kind === "whole" && page.count === 0) upgrade = this.#listeners.hold(query, after, digest);
+      if (stream) upgrade = this.#listeners.stream(query, after ?? this.#core.inbox.head(), access, now);
+      else if (page.kind === "whole" && page.count === 0) upgrade = this.#listeners.hold(query, after, access);
       return page;
     });
     return upgrade ?? Response.json(reply satisfies Reply<ActivityPage>);
@@ -703,7 +710,7 @@ export class Workspace extends DurableObject<Env> {
     // An inbox socket may acknowledge what it has read: {"ack":"<row id>"}.
     if (typeof message !== "string" || message.length > 200) return;
     const ack = readAck(message);
-    if (ack === null) return;
+    if (ack === null || !(await this.#listeners.isGood(socket))) return;
     await this.#turns.take(this.#listeners.accessOf(socket), () => this.#messages.acknowledge(ack));
   }
 

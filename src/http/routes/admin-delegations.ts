@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import * as z from "zod";
 import { MAX_ID_CHARS } from "../../domain/a2a-envelope.ts";
+import { actorOf } from "../../domain/access.ts";
 import {
   adminEntry,
   type DelegationFilter,
@@ -149,7 +150,7 @@ async function give(
 ): Promise<{ attempt_id: string } | { cancel_requested: boolean }> {
   const access = workspaceAccess(c, callerId);
   const owner = workspaceOf(c, callerId);
-  const order = { access, delegationId, by: access.kind, reason };
+  const order = { access, delegationId, by: actorOf(access, callerId), reason };
   if (action === "cancel") {
     const { cancelRequested } = await ask(c, owner.cancelDelegation(order));
     return { cancel_requested: cancelRequested };

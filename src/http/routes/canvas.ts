@@ -1,9 +1,10 @@
 import { Hono } from "hono";
 import * as z from "zod";
+import { Refusal } from "../../domain/refusal.ts";
 import { json, jsonText } from "../answers.ts";
 import { ask, settled } from "../ask.ts";
 import { jsonBody } from "../body.ts";
-import { requireAdmin } from "../caller.ts";
+import { operatorAccess } from "../caller.ts";
 import { type AppContext, type AppEnv, directoryOf, workspaceOf } from "../context.ts";
 
 const VIEWPORT = z.object({ x: z.number().nullish(), y: z.number().nullish(), zoom: z.number().nullish() });
@@ -18,9 +19,13 @@ export const canvasRoutes = new Hono<AppEnv>()
     return json({ status: "saved" });
   });
 
-/** An operator, or any workspace with a live token. */
+/** An operator, or any workspace with a live token; the organisation's tokens are for programs and refused. */
 async function requireMember(c: AppContext): Promise<void> {
   const { credential } = c.var;
-  if (credential.kind !== "workspace") return requireAdmin(c);
+  if (credential.kind === "organisation") throw new Refusal("auth.invalid_admin_token");
+  if (credential.kind !== "workspace") {
+    operatorAccess(c);
+    return;
+  }
   await ask(c, workspaceOf(c, credential.id).authorise({ access: { kind: "token", digest: credential.digest } }));
 }

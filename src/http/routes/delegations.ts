@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import { MAX_ID_CHARS } from "../../domain/a2a-envelope.ts";
+import { actorOf } from "../../domain/access.ts";
 import { readCancel, readDelegate, readHeartbeat, readRecord, readUpdate } from "../../domain/delegation-request.ts";
 import { parseJsonText } from "../../domain/json-text.ts";
 import { Refusal, type RefusalCode } from "../../domain/refusal.ts";
@@ -48,7 +49,7 @@ export const delegationRoutes = new Hono<AppEnv>()
     const { id, access } = who(c);
     const delegationId = delegationIdParam(c);
     const { reason } = readCancel(await jsonOf(c, "request.invalid", {}));
-    const by = access.kind === "token" ? id : access.kind;
+    const by = actorOf(access, id);
     const order = { access, delegationId, by, reason };
     const { status, cancelRequested } = await ask(c, workspaceOf(c, id).cancelDelegation(order));
     return json({ delegation_id: delegationId, status, cancel_requested: cancelRequested });

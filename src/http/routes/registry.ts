@@ -10,6 +10,7 @@ import type { RegistrationInput } from "../../durable-objects/workspace/presence
 import { json, jsonText } from "../answers.ts";
 import { ask, settled } from "../ask.ts";
 import { jsonBody, memberAsWritten } from "../body.ts";
+import { workspaceAccess } from "../caller.ts";
 import { type AppContext, type AppEnv, directoryOf, workspaceOf } from "../context.ts";
 import { mint, mintInboundSecret } from "../mint.ts";
 import { platformUrl } from "../platform-url.ts";
@@ -132,7 +133,8 @@ async function register(c: AppContext, id: WorkspaceId, registration: Registrati
   const known = await ask(
     c,
     workspaceOf(c, id).register({
-      access: credential.kind === "admin" ? { kind: "admin" } : access,
+      // No operator stands in for an agent.
+      access: credential.kind === "admin" || credential.kind === "organisation" ? { kind: "admin" } : access,
       registration,
       minted,
       fingerprint,
@@ -234,14 +236,5 @@ function ownToken(c: AppContext, id: string) {
 
 /** The discovery rule: the workspace's own token, an operator, or open dev mode. */
 async function discoverer(c: AppContext, id: string) {
-  const { credential, config } = c.var;
-  if (credential.kind === "none" && !config.devMode) throw new Refusal("auth.missing_token");
-  if (credential.kind === "invalid" || (credential.kind === "workspace" && credential.id !== id)) {
-    throw new Refusal("auth.invalid_token");
-  }
-  const access =
-    credential.kind === "workspace"
-      ? ({ kind: "token", digest: credential.digest } as const)
-      : ({ kind: "admin" } as const);
-  return ask(c, workspaceOf(c, id).verify({ access }));
+  return ask(c, workspaceOf(c, id).verify({ access: workspaceAccess(c, id) }));
 }

@@ -1,0 +1,88 @@
+import { equalSecret } from "../../domain/credential.ts";
+import { ORGANISATION_TOKENS_MAX, type OrganisationTokenView } from "../../domain/organisation-token.ts";
+import { Refusal } from "../../domain/refusal.ts";
+
+/** Digests of the organisation's tokens, live and revoked. Times in ms since 1970. */
+export const ORGANISATION_TOKENS_SCHEMA = `
+CREATE TABLE organisation_tokens (
+  seq INTEGER PRIMARY KEY,
+  id TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  prefix TEXT NOT NULL,
+  name TEXT NOT NULL,
+  created_by TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  last_used_at INTEGER,
+  revoked_at INTEGER
+) STRICT;
+CREATE UNIQUE INDEX organisation_tokens_id ON organisation_tokens (id);
+`;
+
+/** `last_used_at` tells an operator whether a token is in use; to the hour is enough. */
+const LAST_USED_STEP_MS = 60 * 60 * 1000;
+
+/** A token as the Worker minted it: the Directory never sees the plain text. */
+export interface MintedOrganisationToken extends Pick<OrganisationTokenView, "id" | "prefix" | "name" | "createdBy"> {
+  readonly digest: string;
+}
+
+/** A token that is shown: its digest with the bearer itself, null where a pass stands for it. */
+export interface ShownOrganisationToken {
+  readonly id: string;
+  readonly digest: string | null;
+}
+
+export class OrganisationTokenStore {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  add({ id, digest, prefix, name, createdBy }: MintedOrganisationToken, now: number): void {
+    const { live } = this.#sql
+      .exec<{ live: number }>("SELECT count(*) AS live FROM organisation_tokens WHERE revoked_at IS NULL")
+      .one();
+    if (live >= ORGANISATION_TOKENS_MAX) throw new Refusal("org_token.too_many");
+    this.#sql.exec(
+      "INSERT INTO organisation_tokens (id, digest, prefix, name, created_by, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+      id,
+      digest,
+      prefix,
+      name,
+      createdBy,
+      now,
+    );
+  }
+
+  /** Live ones, newest first. */
+  list(): OrganisationTokenView[] {
+    return this.#sql
+      .exec<{ [Column in keyof OrganisationTokenView]: OrganisationTokenView[Column] }>(
+        `SELECT id, prefix, name, created_by AS createdBy, created_at AS createdAt, last_used_at AS lastUsedAt
+         FROM organisation_tokens WHERE revoked_at IS NULL ORDER BY seq DESC`,
+      )
+      .toArray();
+  }
+
+  /** Whether the token is live; notes its use, hourly. */
+  verify({ id, digest }: ShownOrganisationToken, now: number): boolean {
+    const [row] = this.#sql
+      .exec<{ digest: string; lastUsedAt: number | null }>(
+        "SELECT digest, last_used_at AS lastUsedAt FROM organisation_tokens WHERE id = ? AND revoked_at IS NULL",
+        id,
+      )
+      .toArray();
+    if (!row || (digest !== null && !equalSecret(row.digest, digest))) return false;
+    if (row.lastUsedAt === null || now - row.lastUsedAt >= LAST_USED_STEP_MS) {
+      this.#sql.exec("UPDATE organisation_tokens SET last_used_at = ? WHERE id = ?", now, id);
+    }
+    return true;
+  }
+
+  /** False when it is unknown or revoked already. */
+  revoke(id: string, now: number): boolean {
+    const update = "UPDATE organisation_tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
+    return this.#sql.exec(update, now, id).rowsWritten > 0;
+  }
+}
