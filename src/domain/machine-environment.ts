@@ -1,4 +1,4 @@
-import { providerOf } from "./runtime.ts";
+import { defaultModel, providerOf } from "./runtime.ts";
 
 /** The secret under which a workspace's model is kept, and the one of its provider. */
 export const MODEL_SECRET = "MODEL_PROVIDER";
@@ -13,16 +13,23 @@ export function modelSecrets(model: string): Record<string, string> {
 /** Who the machine's commits are by. */
 const GIT_EMAIL_DOMAIN = "agents.posthouse.invalid";
 
+/** What the tree knows of a machine's workspace. */
+export interface MachineFacts {
+  readonly name: string;
+  readonly role: string | null;
+  readonly parentId: string | null;
+  readonly runtime: string;
+}
+
 /**
  * The variables of a machine: the workspace's secrets, and what its place in the tree says of it. A secret of the same
  * name wins, so that an operator can override anything.
  */
 export function machineEnvironment(
-  { name, role, parentId }: { readonly name: string; readonly role: string | null; readonly parentId: string | null },
+  { name, role, parentId, runtime }: MachineFacts,
   secrets: Readonly<Record<string, string>>,
 ): Record<string, string> {
   const email = `${gitName(name)}@${GIT_EMAIL_DOMAIN}`;
-  const model = secrets[MODEL_SECRET];
   return {
     GIT_AUTHOR_NAME: name,
     GIT_AUTHOR_EMAIL: email,
@@ -30,7 +37,7 @@ export function machineEnvironment(
     GIT_COMMITTER_EMAIL: email,
     ...(role === null ? {} : { MOLECULE_AGENT_ROLE: role }),
     ...(parentId === null ? {} : { PARENT_ID: parentId }),
-    ...(model === undefined ? {} : { MODEL: model }),
+    MODEL: secrets[MODEL_SECRET] ?? defaultModel(runtime),
     ...secrets,
   };
 }

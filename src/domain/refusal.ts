@@ -98,6 +98,11 @@ export const REFUSALS = {
     error: "invalid workspace directory",
     hint: "workspace_dir is an absolute path without .. outside the system's directories.",
   },
+  "workspace.invalid_template": {
+    status: 400,
+    error: "invalid template",
+    hint: "template names a folder of GET /templates whose files are no larger than 1 MiB together.",
+  },
   "workspace.invalid_access": {
     status: 400,
     error: "invalid workspace access",
@@ -107,6 +112,11 @@ export const REFUSALS = {
     status: 503,
     error: "provisioner not available",
     hint: "This deployment starts no machines: configure a control plane or Docker, or use external workspaces.",
+  },
+  "workspace.not_duplicate": {
+    status: 400,
+    error: "workspace is no duplicate",
+    hint: "Name only ids that GET /admin/workspaces/duplicates lists under duplicates.",
   },
   "workspace.parent_paused": {
     status: 409,

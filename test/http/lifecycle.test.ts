@@ -206,6 +206,28 @@ describe("a restart", () => {
   });
 });
 
+describe("a new secret", () => {
+  it("restarts the machines that read it, and nobody else's", async () => {
+    const [own, reader, sleeper] = [await aMachine(), await aMachine({ secrets: { SHARED: "own" } }), await aMachine()];
+    await Promise.all([own, reader, sleeper].map((id) => registered(id)));
+    await post(sleeper, "hibernate");
+    await statusBecomes(sleeper, "hibernated");
+    await call(`/workspaces/${own}/secrets`, { method: "PUT", json: { key: "MINE", value: "1" } });
+    const starts = (id: string) => machines.callsFor(id).filter(({ verb }) => verb === "start");
+    await until("it is started anew", async () => starts(own).length === 2);
+    expect(starts(own)[1]?.order?.env).toMatchObject({ MINE: "1" });
+    await registered(own);
+    await call("/settings/secrets", { method: "PUT", json: { key: "SHARED", value: "all" } });
+    await until("it is started anew", async () => starts(own).length === 3);
+    expect(starts(own)[2]?.order?.env).toMatchObject({ MINE: "1", SHARED: "all" });
+    expect([starts(reader).length, starts(sleeper).length]).toEqual([1, 1]);
+    await call(`/workspaces/${reader}/model`, { method: "PUT", json: { model: "sonnet" } });
+    await until("it is started anew", async () => starts(reader).length === 2);
+    expect(starts(reader)[1]?.order?.env).toMatchObject({ SHARED: "own", MODEL: "sonnet" });
+    await call("/settings/secrets/SHARED", { method: "DELETE" });
+  });
+});
+
 describe("a pause", () => {
   it("stops a workspace with all below it, and its end starts them again", async () => {
     const parent = await aMachine();

@@ -195,6 +195,15 @@ export class Workspace extends DurableObject<Env> {
     });
   }
 
+  /** Told by the directory: what its machine was started with has changed. One that sleeps learns it when it wakes. */
+  async restarted({ treeVersion, platformUrl }: Mark): Promise<void> {
+    await this.#marked(treeVersion, (now) => {
+      const { status } = this.#core.profile.get();
+      if (status === "paused" || status === "hibernated" || status === "hibernating") return;
+      this.#machines.provision({ platformUrl, files: null, resetSession: false }, now);
+    });
+  }
+
   /** Told by the directory: all that hung below this workspace is removed. */
   async collapsed({ removed, treeVersion }: Collapse): Promise<void> {
     await this.#marked(treeVersion, (now) => {
