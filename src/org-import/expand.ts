@@ -5,7 +5,7 @@ import { Include, parseYaml } from "./yaml.ts";
 const INCLUDE_DEPTH_MAX = 16;
 /** A document that aliases and includes blow up beyond these is no template. */
 const VALUES_MAX = 200_000;
-const CHARACTERS_MAX = 8 * 1024 * 1024;
+const CHARACTERS_MAX = 2 * 1024 * 1024;
 const LEVELS_MAX = 256;
 const FILES_MAX = 1_000;
 

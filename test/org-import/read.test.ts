@@ -198,13 +198,18 @@ describe("a template that is made to exhaust the platform", () => {
   });
 
   it("is refused for more values than any template has", () => {
-    reasonAgainst({ "org.yaml": `a: [${"1,".repeat(200_000)}1]` });
+    reasonAgainst({ "org.yaml": `a: &a [${"1,".repeat(1_000)}1]\nb: [${"*a,".repeat(200)}1]` });
   });
 
   it("is refused for nesting and for length", () => {
     expect(reasonAgainst({ "org.yaml": `a: ${"[".repeat(300)}${"]".repeat(300)}` })).toBe("the template is too large");
     reasonAgainst({ "org.yaml": `a: ${"[".repeat(50_000)}` });
-    expect(reasonAgainst({ "org.yaml": "#".repeat(1024 * 1024 + 1) })).toBe("org.yaml: Error: the text is too long");
+    expect(reasonAgainst({ "org.yaml": "#".repeat(256 * 1024 + 1) })).toBe("org.yaml: Error: the text is too long");
+  });
+
+  it("is read in time however many keys a map has", () => {
+    const keys = Array.from({ length: 20_000 }, (_, index) => `k${index}: 1`);
+    expect(readYaml(keys.join("\n"))).not.toBeNull();
   });
 
   it("does not change what objects are", () => {
