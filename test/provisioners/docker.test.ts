@@ -92,6 +92,13 @@ describe("a start", () => {
     expect((await calls(docker)).filter((call) => call.includes("/images/"))).toHaveLength(1);
   });
 
+  it("hears a pull out, however much the engine tells of it", async () => {
+    const { docker, provisioner } = aPair();
+    await docker.arrange({ pullBytes: 3 * MIB });
+    await started({ provisioner }, anOrder());
+    expect((await theContainer(docker)).isRunning).toBe(true);
+  });
+
   it("is refused when its image cannot be had", async () => {
     const { docker, provisioner } = aPair();
     await docker.arrange({ registry: [] });
@@ -183,6 +190,12 @@ describe("a start", () => {
     expect(onHostNetwork).toMatchObject({ kind: "started", url: null });
   });
 
+  it("has worked even when nobody can tell where the agent listens", async () => {
+    const { docker, provisioner } = aPair({ isLocal: true });
+    await docker.fail({ method: "GET", path: "/json", act: "reset" });
+    expect(await provisioner.start(anOrder())).toMatchObject({ kind: "started", url: null });
+  });
+
   it("writes no file outside the configuration folder", async () => {
     const { docker, provisioner } = aPair();
     for (const path of ["../etc/passwd", "/etc/passwd", "a//b", "", "x".repeat(101)]) {
@@ -217,7 +230,9 @@ describe("a name that is taken", () => {
     await docker.arrange({ stranger: { name: NAME, labels } });
     const { id } = await theContainer(docker);
     const machine = { workspaceId: ID, instanceId: null };
-    expect(await provisioner.start(anOrder({ workspaceId: ID }))).toMatchObject({ kind: "refused" });
+    for (const resetSession of [false, true]) {
+      expect(await provisioner.start(anOrder({ workspaceId: ID, resetSession }))).toMatchObject({ kind: "refused" });
+    }
     expect(await provisioner.isRunning(machine)).toEqual({ kind: "not_running" });
     expect(await provisioner.stop(machine)).toEqual({ kind: "stopped" });
     expect((await theContainer(docker)).id).toBe(id);
@@ -328,13 +343,26 @@ describe("a session", () => {
   });
 });
 
+describe("a server that is no engine", () => {
+  it("is not believed when it says 404", async () => {
+    const { docker, provisioner } = aPair();
+    const notFound = { path: "", act: "answer", status: 404, body: '{"message":"page not found"}' } as const;
+    const machine = { workspaceId: ID, instanceId: "c-1" };
+    await docker.fail({ ...notFound, method: "GET" }, { ...notFound, method: "DELETE" });
+    expect(await provisioner.isRunning(machine)).toMatchObject({ kind: "unknown" });
+    expect(await provisioner.stop(machine)).toMatchObject({ kind: "failed" });
+    await docker.fail({ ...notFound, method: "DELETE", body: "<html>" });
+    expect(await provisioner.cleanUp(ID)).toMatchObject({ kind: "failed" });
+  });
+});
+
 describe("a stop", () => {
   it("lets the container end by itself for ten seconds, and removes it", async () => {
     const { docker, provisioner } = aPair();
     await provisioner.stop(await started({ provisioner }, anOrder()));
     expect((await calls(docker)).slice(-2)).toEqual([
       "POST /v1.41/containers/<id>/stop?t=10",
-      "DELETE /v1.41/containers/<id>?force=true",
+      "DELETE /v1.41/containers/<id>?force=true&v=true",
     ]);
     expect((await docker.show()).containers).toEqual([]);
   });
