@@ -31,6 +31,12 @@ async function calls(docker: DockerBackend): Promise<string[]> {
   return (await docker.received()).map(({ method, path }) => `${method} ${path.replaceAll(/[0-9a-f]{64}/g, "<id>")}`);
 }
 
+/** The mode stands 100 bytes after the name, in octal digits. */
+function modeOf(archive: string, name: string): string {
+  const at = archive.indexOf(`${name}\0`) + 100;
+  return archive.slice(at, at + 7);
+}
+
 describe("a start", () => {
   it("makes its network, pulls its image, and starts one labelled container with its files in it", async () => {
     const { docker, provisioner } = aPair();
@@ -83,6 +89,8 @@ describe("a start", () => {
     const archive = Buffer.from(archives[0]?.archive ?? "", "base64").toString("latin1");
     expect(archive).toContain("name: Scribe\n");
     expect(archive).toContain("token-that-nobody-may-see");
+    expect(modeOf(archive, "config.yaml")).toBe("0000644");
+    expect(modeOf(archive, ".auth_token")).toBe("0000600");
   });
 
   it("pulls nothing that is there", async () => {
@@ -94,7 +102,7 @@ describe("a start", () => {
 
   it("hears a pull out, however much the engine tells of it", async () => {
     const { docker, provisioner } = aPair();
-    await docker.arrange({ pullBytes: 3 * MIB });
+    await docker.arrange({ pullBytes: 32 * MIB });
     await started({ provisioner }, anOrder());
     expect((await theContainer(docker)).isRunning).toBe(true);
   });

@@ -108,15 +108,9 @@ export class SmallDocker implements Machines {
       const message = `pull access denied for ${name}, repository does not exist or may require 'docker login': denied`;
       return failed(404, message);
     }
-    this.#images.add(image);
     const lines = [{ status: `Pulling from ${name}`, id: "latest" }, { status: `Status: Downloaded ${image}` }];
-    return {
-      status: 200,
-      body: lines
-        .map((line) => `${JSON.stringify(line)}\r\n`)
-        .join("")
-        .padEnd(this.#pullBytes, "\n"),
-    };
+    const body = lines.map((line) => `${JSON.stringify(line)}\r\n`).join("");
+    return { status: 200, body: body.padEnd(this.#pullBytes, "\n"), onTaken: () => this.#images.add(image) };
   }
 
   #create(name: string, body: ContainerBody): Reply {
