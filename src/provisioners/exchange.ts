@@ -26,7 +26,7 @@ export async function exchange(fetch: Fetch, call: Call): Promise<Exchange> {
     return { kind: "answered", status: response.status, text: await read(response, call) };
   } catch (error) {
     if (signal.aborted) return { kind: "lost", reason: `no answer within ${timeoutMs} ms` };
-    return { kind: "lost", reason: error instanceof Error ? error.message : "the connection failed" };
+    return { kind: "lost", reason: String(error) };
   }
 }
 
