@@ -68,6 +68,8 @@ export type DelegationEffect =
       readonly attemptId: string;
       readonly slot: "result" | "late" | "stuck";
       readonly row: InboxRow;
+      /** Whether a caller that is pushed to is called with it: a notice ends nothing, and its own words are no news. */
+      readonly push: boolean;
     }
   /**
    * The result row, told without its text before, now has it. It is changed in place while nobody has read it, and

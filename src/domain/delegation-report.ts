@@ -135,10 +135,11 @@ function effectsAfterEnd(delegation: Delegation, after: AfterEnd, said: Report):
   const { attemptId } = after.attempt;
   const { envelope } = said;
   if (after.disposition === "late") {
-    const { error } = said;
+    const { error, by } = said;
+    const push = by === delegation.calleeId;
     const status = said.status === "failed" ? "failed" : "completed";
     const row = newsRow(delegation, attemptId, { status, text: after.text, error, envelope, late: true });
-    return [lateRow(delegation, attemptId, after.text), { kind: "inbox", attemptId, slot: "late", row }];
+    return [lateRow(delegation, attemptId, after.text), { kind: "inbox", attemptId, slot: "late", row, push }];
   }
   if (after.disposition !== "filled") return [];
   const { text, attempt, textWasTold } = after;

@@ -131,6 +131,20 @@ describe("a whole life from queued to completed", () => {
   });
 });
 
+describe("a caller that is pushed to", () => {
+  const expired = () => judge(dispatched(), NOW + 6 * HOUR_MS, RULES).delegation;
+  it.each([
+    ["the callee's result", true, () => said(inProgress(), { text: "twelve" })],
+    ["the platform's own end", true, () => judge(dispatched(), NOW + 6 * HOUR_MS, RULES)],
+    ["what the callee says late", true, () => said(expired(), { text: "twelve" })],
+    ["its own word on the end", false, () => said(inProgress(), { by: CALLER, text: "twelve" })],
+    ["its own late word", false, () => said(expired(), { by: CALLER, text: "twelve" })],
+    ["a notice", false, () => judge(inProgress(), NOW + RULES.stuckThresholdMs, RULES)],
+  ])("is to be called with %s: %s", (_what, push, make) => {
+    expect(effectsOf(make(), "inbox")).toMatchObject([{ push }]);
+  });
+});
+
 describe("texts in previews", () => {
   const sheep = "🐑".repeat(5000);
 

@@ -1,3 +1,4 @@
+import { env, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { aPushAgent, type PushAgent } from "../support/agent-server.ts";
 import {
@@ -51,6 +52,13 @@ async function retried(caller: Agent, callee: Agent, status: string) {
     const entry = await aSole(caller);
     return entry.status === status && entry;
   });
+}
+
+function queueOf(agent: Agent, which: string): Promise<number> {
+  return runInDurableObject(
+    env.WORKSPACE.getByName(agent.id),
+    (_instance, { storage: { sql } }) => sql.exec(`SELECT 1 FROM queue WHERE ${which}`).toArray().length,
+  );
 }
 
 async function aSole(caller: Agent) {
@@ -184,16 +192,103 @@ describe("a task for a push target", () => {
 });
 
 describe("a caller that is pushed to", () => {
-  it("is not called with the answer: the message is its result row, and its list says completed", async () => {
-    const caller = await aPushAgent("echo");
-    const callee = await anAgent();
+  async function aPushCaller(...script: string[]) {
+    const caller = await aPushAgent("script");
+    await caller.player.play(...script);
+    return { caller, callee: await anAgent() };
+  }
+
+  it("is called once with the message that closes its delegation, in the words of its result row", async () => {
+    const { caller, callee } = await aPushCaller("echo");
     const id = await aDelegation(caller, callee);
     await entryWhen(callee, id, "dispatched");
     expect(await answer(callee, caller, id, "done")).toMatchObject({ status: 200, body: { status: "queued" } });
     expect(await entryOf(caller, id)).toMatchObject({ status: "completed", response_preview: "done" });
-    expect(await textsOf(caller)).toEqual(["done"]);
-    await answer(callee, caller, "another", "an ordinary message");
+    const bodies = await bodiesAt(caller.player, 1);
+    const results = await resultsOf(caller);
+    expect(results).toMatchObject([{ response_body: { text: "done", delegation_id: id } }]);
+    expect(bodies).toEqual([results[0].request_body]);
+    expect(bodies[0].params.message).toMatchObject({
+      parts: [{ kind: "text", text: "done" }],
+      metadata: { delegation_id: id },
+    });
+    await until("the call is a row", async () => (await rowsOf(caller, { method: "message/send" })).length === 1);
+    await complete(callee, id, "done");
+    await answer(callee, caller, id, "done");
+    await wake(caller, callee);
     expect(await caller.player.received()).toHaveLength(1);
+  });
+
+  it("is called with a failure, and with what comes late, but not with its own words", async () => {
+    const { caller, callee } = await aPushCaller("echo");
+    const [failed, own] = [await aDelegation(caller, callee), await aDelegation(caller, callee)];
+    for (const id of [failed, own]) await entryWhen(callee, id, "dispatched");
+    await complete(caller, own, "I did it myself");
+    await act(callee, failed, "update", { status: "failed", error: "no ink" });
+    const [body] = await bodiesAt(caller.player, 1);
+    expect(body.params.message).toMatchObject({
+      parts: [{ text: "Delegation failed: no ink" }],
+      metadata: { delegation_id: failed, delegation_status: "failed" },
+    });
+    const late = await aDelegation(caller, callee);
+    await entryWhen(callee, late, "dispatched");
+    await act(caller, late, "cancel");
+    await bodiesAt(caller.player, 2);
+    await complete(callee, late, "after all");
+    const bodies = await bodiesAt(caller.player, 3);
+    expect(bodies[2].params.message).toMatchObject({ parts: [{ text: "after all" }], metadata: { late: true } });
+  });
+
+  it.each(["status/500", "reset", "cloudflare/521"])(
+    "is not called again where that fails (%s), and its delegation stands",
+    async (behaviour) => {
+      const { caller, callee } = await aPushCaller(behaviour, "echo");
+      const id = await aDelegation(caller, callee);
+      await entryWhen(callee, id, "dispatched");
+      await answer(callee, caller, id, "done");
+      const failed = { method: "message/send", status: "error", source_id: callee.id };
+      await until("the call has failed", async () => (await rowsOf(caller, failed)).length === 1);
+      later(60 * 60_000);
+      await wake(caller, callee);
+      expect(await caller.player.received()).toHaveLength(1);
+      expect(await entryOf(caller, id)).toMatchObject({ status: "completed", response_preview: "done" });
+      expect(await textsOf(caller)).toEqual(["done"]);
+    },
+  );
+
+  it.each([
+    ["gets it from its queue once it is free", 2, (caller: Agent) => beat(caller)],
+    [
+      "finds it in its inbox, once, when it turns to polling",
+      1,
+      ({ id, token }: Agent) =>
+        call("/registry/register", { token, json: { id, agent_card: {}, delivery_mode: "poll" } }),
+    ],
+  ])("that is busy %s", async (_how, calls, act) => {
+    const { caller, callee } = await aPushCaller("status/503", "echo");
+    const id = await aDelegation(caller, callee);
+    await entryWhen(callee, id, "dispatched");
+    await answer(callee, caller, id, "done");
+    await bodiesAt(caller.player, 1);
+    const open = () => queueOf(caller, "completed_at IS NULL");
+    await until("it waits", async () => (await open()) === 1);
+    await act(caller);
+    await until("it waits no longer", async () => (await open()) === 0);
+    const words = (await bodiesAt(caller.player, calls)).map(({ params }) => params.message.parts[0].text);
+    expect(words).toEqual(Array(calls).fill("done"));
+    expect(await textsOf(caller)).toEqual(["done"]);
+  });
+
+  it("is called with as much as no row holds, and that text is kept once", async () => {
+    const { caller, callee } = await aPushCaller("echo");
+    const id = await aDelegation(caller, callee);
+    await entryWhen(callee, id, "dispatched");
+    const text = "x".repeat(900_000);
+    await answer(callee, caller, id, text);
+    const [body] = await bodiesAt(caller.player, 1);
+    expect(body.params.message.parts[0].text).toBe(text);
+    await until("the call is a row", async () => (await rowsOf(caller, { method: "message/send" })).length === 1);
+    expect((await rowsOf(caller, { method: "message/send" }))[0]).not.toHaveProperty("request_body");
   });
 });
 

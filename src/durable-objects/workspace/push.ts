@@ -9,6 +9,7 @@ import type { StoredCall } from "./call-store.ts";
 import type { Core } from "./core.ts";
 import type { IncomingMessage, Sender } from "./messages.ts";
 import type { OwnerTelling } from "./owner-telling.ts";
+import { deliveryModeOf } from "./profile-store.ts";
 import type { Queue } from "./queue.ts";
 import type { StoredItem } from "./queue-store.ts";
 
@@ -76,6 +77,7 @@ export class Push implements Clock {
       body_key: message.bodyKey,
       expires_in_s: message.expiresInSeconds ?? null,
       attempt_id: attemptId,
+      activity_seq: null,
       created_at: now,
       hand_over_at: now + HAND_OVER_AFTER_MS,
     });
@@ -87,6 +89,35 @@ export class Push implements Clock {
   dispatch(sender: Sender, message: IncomingMessage, attemptId: string, now: number): void {
     const received = this.receive(sender, message, now, attemptId);
     if (received.mode === "call") this.#fresh.push(received.intent.attempt);
+  }
+
+  /**
+   * Calls an agent that is pushed to with a message that stands in its feed, once a row. What becomes of the call is
+   * one more row there, and nothing else.
+   */
+  tell(activitySeq: number, sourceId: string, now: number): void {
+    const { calls, profile } = this.#core;
+    const { workspaceId, url, removedAt, capabilities } = profile.get();
+    if (removedAt !== null || url === null || deliveryModeOf(profile.get()) === "poll") return;
+    const callId = digestOf(JSON.stringify([workspaceId, activitySeq]));
+    const { seq } = calls.add({
+      call_id: callId,
+      queue_seq: null,
+      caller_id: sourceId,
+      url,
+      method: "message/send",
+      native_session: capabilities.session === true ? 1 : 0,
+      message_id: null,
+      message_digest: callId,
+      body: null,
+      body_key: null,
+      expires_in_s: null,
+      attempt_id: null,
+      activity_seq: activitySeq,
+      created_at: now,
+      hand_over_at: now + HAND_OVER_AFTER_MS,
+    });
+    this.#fresh.push(seq);
   }
 
   /** The queue id of a call whose caller waits no longer; null when its outcome has been reported meanwhile. */
@@ -170,21 +201,18 @@ export class Push implements Clock {
       body_key: null,
       expires_in_s: null,
       attempt_id: item.attemptId,
+      activity_seq: item.activitySeq,
       created_at: now,
       hand_over_at: now + HAND_OVER_AFTER_MS,
     });
   }
 
   async #give(seq: number, now: number): Promise<void> {
-    const { calls, queue } = this.#core;
+    const { calls } = this.#core;
     const call = calls.find(seq);
     if (!call) return;
-    const { body, bodyKey } = (call.queue_seq === null ? null : queue.find(call.queue_seq)) ?? {
-      body: call.body,
-      bodyKey: call.body_key,
-    };
     try {
-      await this.#handOver({ ...this.#intentOf(call), body, bodyKey });
+      await this.#handOver({ ...this.#intentOf(call), ...this.#requestOf(call) });
       // Only a call that the Worker should have handed over needs a later look; its report deletes the row.
       if (call.hand_over_at <= now) calls.handOverAt(seq, now + REMIND_AFTER_MS);
     } catch (error) {
@@ -192,6 +220,13 @@ export class Push implements Clock {
       const reason = error instanceof Error ? error.name : "unknown";
       log.warn("call.not_handed_over", { call_id: call.call_id, attempt: seq, reason });
     }
+  }
+
+  #requestOf({ activity_seq, queue_seq, body, body_key }: StoredCall): Pick<CallIntent, "body" | "bodyKey"> {
+    const { inbox, queue } = this.#core;
+    if (activity_seq !== null) return inbox.requestOf(activity_seq);
+    const item = queue_seq === null ? null : queue.find(queue_seq);
+    return item ? { body: item.body, bodyKey: item.bodyKey } : { body, bodyKey: body_key };
   }
 
   #intentOf(call: StoredCall): Omit<CallIntent, "body" | "bodyKey"> {

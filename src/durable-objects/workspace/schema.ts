@@ -223,4 +223,11 @@ CREATE TABLE audit (
 CREATE INDEX audit_changed ON audit (version) WHERE version <> seq;
 `,
   },
+  {
+    id: 3,
+    sql: `
+ALTER TABLE calls ADD COLUMN activity_seq INTEGER;
+ALTER TABLE queue ADD COLUMN activity_seq INTEGER;
+`,
+  },
 ];

@@ -100,7 +100,7 @@ export class Workspace extends DurableObject<Env> {
       outboundCallStub(env, intent.callId).start({ intent, waitMs: 0 }),
     );
     this.#receptions = new Receptions(core, this.#messages, this.#push, this.#queue, owners);
-    this.#delegations = new Delegations(core, new DelegationWriting(core, post), lines.takeTask, (work) =>
+    this.#delegations = new Delegations(core, new DelegationWriting(core, post, this.#push), lines.takeTask, (work) =>
       this.#turns.apply(work),
     );
     this.#files = new Files(core, blobs);
@@ -153,9 +153,9 @@ export class Workspace extends DurableObject<Env> {
     if (profile.get().removedAt !== null) return;
     await this.#turns.apply((now) => {
       tokens.revokeAll(now * 1000);
+      profile.set({ removedAt, status: "removed", currentTask: "", activeTasks: 0 });
       this.#delegations.callerRemoved(now);
       this.#receptions.calleeRemoved(now);
-      profile.set({ removedAt, status: "removed", currentTask: "", activeTasks: 0 });
       const payload = JSON.stringify(cascade === null ? {} : { cascade_deleted: cascade });
       events.record("WORKSPACE_REMOVED", payload, now * 1000);
     });
