@@ -78,8 +78,11 @@ export function settleDispatch(delegation: Delegation, told: DispatchReport, now
     if (reply.kind === "pass") outcome = POLL_DELIVERED;
   }
   const { current } = delegation;
-  const counts = isOpen(current) && dispatch > 0 && current.attemptId === attemptId && current.dispatch === dispatch;
-  return counts ? settleOpen(delegation, current, outcome, now) : unchanged(delegation);
+  if (!isOpen(current) || current.attemptId !== attemptId || current.dispatch !== dispatch)
+    return unchanged(delegation);
+  return dispatch > 0
+    ? settleOpen(delegation, current, outcome, now)
+    : settleRecorded(delegation, current, outcome, now);
 }
 
 /** The words of a push answer; null when it has none. An answer that is no JSON object was recorded as `{text}`. */
@@ -159,6 +162,17 @@ function settleOpen(delegation: Delegation, attempt: OpenAttempt, outcome: Dispa
   }
 }
 
+/** The caller brings this task itself; where the callee's object lets it not in, nobody there can ever close it. */
+function settleRecorded(
+  delegation: Delegation,
+  attempt: OpenAttempt,
+  outcome: DispatchOutcome,
+  now: number,
+): Transition {
+  if (outcome.kind !== "refused") return unchanged(delegation);
+  return gaveUp(delegation, attempt, "none", outcome.error, now);
+}
+
 function settleCall(
   delegation: Delegation,
   attempt: Queued | Dispatched,
@@ -207,7 +221,7 @@ function dispatchedAgain(delegation: Delegation, attempt: Queued | Dispatched, n
 
 function gaveUp(
   delegation: Delegation,
-  attempt: Queued | Dispatched,
+  attempt: OpenAttempt,
   delivery: "none" | "confirmed",
   error: string,
   now: number,

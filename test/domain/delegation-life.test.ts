@@ -12,6 +12,7 @@ import {
   beaten,
   CALLEE,
   CALLER,
+  callStarted,
   completed,
   dispatched,
   effectsOf,
@@ -30,6 +31,7 @@ import {
   said,
   stuck,
   told,
+  undelivered,
 } from "./delegation-samples.ts";
 
 const DEADLINE = NOW + 6 * HOUR_MS;
@@ -191,9 +193,16 @@ describe("a recorded delegation", () => {
     expect(record(known, aRequest({ task: "something else" }), NOW)).toEqual({ delegation: known, effects: [] });
   });
 
-  it("does not depend on what a dispatch makes of it", () => {
+  it("fails once where its callee's object does not let it in, and depends on nothing else of a dispatch", () => {
     const delegation = recorded();
-    expect(told(delegation, { kind: "refused", error: "access denied" }).delegation).toBe(delegation);
+    for (const outcome of [pollDelivered, callStarted, undelivered]) {
+      expect(told(delegation, outcome).delegation).toBe(delegation);
+    }
+    const refusal = { kind: "refused", error: "access denied" } as const;
+    const refused = told(delegation, refusal);
+    expect(refused.delegation.current).toMatchObject({ state: "failed", endedBy: "platform", error: "access denied" });
+    expect(effectsOf(refused, "inbox")).toHaveLength(1);
+    expect(told(refused.delegation, refusal).effects).toEqual([]);
   });
 
   it.each(["callerId", "delegationId", "calleeId"] as const)("with an empty %s is refused", (name) => {

@@ -15,6 +15,7 @@ import {
   wake,
 } from "../support/delegations.ts";
 import { type Agent, anAgent, call, poll } from "../support/platform.ts";
+import { until } from "../support/until.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -272,6 +273,36 @@ describe("a target that cannot be reached", () => {
       });
     }
     expect(await resultsOf(caller)).toHaveLength(2);
+  });
+
+  it("fails a recorded task too, once, with the same text", async () => {
+    const [caller, callee] = await aPair();
+    await call(`/workspaces/${callee.id}?confirm=true`, { method: "DELETE" });
+    for (const [id, target] of [
+      ["to nobody", crypto.randomUUID()],
+      ["to a removed one", callee.id],
+    ] as const) {
+      expect(await record(caller, target, id)).toMatchObject({ status: 202 });
+      expect(await entryWhen(caller, id, "failed")).toMatchObject({
+        error: "access denied: workspaces cannot communicate per hierarchy rules",
+      });
+      expect((await eventsOf(caller, id)).map(({ event }) => event)).toEqual(["DELEGATION_SENT", "DELEGATION_FAILED"]);
+    }
+    await wake(caller);
+    expect(await resultsOf(caller)).toHaveLength(2);
+  });
+
+  it("only for its budget lets a recorded task be watched, which costs it nothing", async () => {
+    const caller = await anAgent();
+    const { body: callee } = await call("/workspaces", {
+      json: { name: crypto.randomUUID(), runtime: "external", budget_limit: 0 },
+    });
+    await record(caller, callee.id, "watched");
+    await until("the callee's object knows of it", async () => {
+      const { body } = await call(`/workspaces/${callee.id}/delegations`);
+      return body.length === 1;
+    });
+    expect(await entryOf(caller, "watched")).toMatchObject({ status: "dispatched" });
   });
 });
 

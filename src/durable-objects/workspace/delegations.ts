@@ -177,6 +177,15 @@ export class Delegations implements Clock {
     return { end: endOf(delegation, word.attemptId) };
   }
 
+  /** What the callee's object made of a task that this workspace brings itself: only a refusal is news. */
+  async taken({ message: { attemptId, delegationId, dispatch } }: TaskHandOver, outcome: PlainOutcome): Promise<void> {
+    if (outcome.kind !== "refused") return;
+    await this.#apply((now) => {
+      const stored = this.#core.delegations.find(delegationId);
+      if (stored) this.#write(stored, settleDispatch(stored.delegation, { attemptId, dispatch, outcome }, now), now);
+    });
+  }
+
   callerRemoved(now: number): void {
     for (const stored of this.#core.delegations.open()) this.#write(stored, callerRemoved(stored.delegation, now), now);
   }

@@ -42,7 +42,8 @@ export class Receptions {
     const known = this.#core.received.find(message.attemptId, caller.id);
     const { received, deliver } = receive(known?.received ?? null, message, now);
     // Whoever was let in once stays so: a repetition must not turn a delivered task into a refused one.
-    if (deliver || known === null) this.#messages.admit(senderOf(caller));
+    if (deliver) this.#messages.admit(senderOf(caller));
+    else if (known === null) this.#messages.reach(senderOf(caller));
     const delivered = deliver ? this.#deliver(caller, message.attemptId, task, texts, now) : null;
     const activitySeq = delivered ?? known?.activitySeq ?? null;
     if (known?.received !== received) this.#core.received.put({ received, activitySeq });

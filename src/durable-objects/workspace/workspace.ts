@@ -91,9 +91,10 @@ export class Workspace extends DurableObject<Env> {
     this.#presence = new Presence(core, () => this.#listeners.connected());
     this.#messages = new Messages(core);
     const lines = delegationLines(env);
-    const post = new DelegationPost(ctx.storage.sql, lines, (callerId, end) =>
-      this.#turns.apply((now) => this.#receptions.end(callerId, end, now)),
-    );
+    const post = new DelegationPost(ctx.storage.sql, lines, {
+      taken: (task, outcome) => this.#delegations.taken(task, outcome),
+      ended: (callerId, end) => this.#turns.apply((now) => this.#receptions.end(callerId, end, now)),
+    });
     const owners = new OwnerTelling(core, post);
     this.#queue = new Queue(core, this.#messages, owners);
     this.#push = new Push(core, this.#queue, owners, (intent) =>
