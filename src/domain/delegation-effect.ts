@@ -53,7 +53,7 @@ export type DelegationEffect =
   | {
       readonly kind: "history";
       readonly attemptId: string;
-      readonly slot: "sent" | "result" | "late";
+      readonly slot: "sent" | "result" | "late" | "contradicted";
       readonly row: HistoryRow;
     }
   /** Changes the row in the slot `sent`. */
@@ -150,17 +150,24 @@ export function resultRow(
   };
 }
 
-/** The row with a text that came after the platform had ended its attempt. */
-export function lateRow(delegation: Delegation, attemptId: string, text: string): DelegationEffect {
+/** The row with a text that came after its attempt's end: told as late, or kept beside an end that it contradicts. */
+export function afterEndRow(
+  delegation: Delegation,
+  attemptId: string,
+  slot: "late" | "contradicted",
+  text: string,
+): DelegationEffect {
+  const isLate = slot === "late";
+  const { delegationId: delegation_id } = delegation;
   return {
     kind: "history",
     attemptId,
-    slot: "late",
+    slot,
     row: {
       ...historyRow(delegation),
-      status: "late",
-      summary: `Delegation answered late (${shortened(text, SUMMARY_CODE_POINTS)})`,
-      responseBody: JSON.stringify({ text, delegation_id: delegation.delegationId, late: true }),
+      status: slot,
+      summary: `Delegation answered ${isLate ? "late" : "differently"} (${shortened(text, SUMMARY_CODE_POINTS)})`,
+      responseBody: JSON.stringify({ text, delegation_id, ...(isLate ? { late: true } : {}) }),
       errorDetail: null,
     },
   };

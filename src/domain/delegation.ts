@@ -59,6 +59,8 @@ export type OpenAttempt = Queued | Dispatched | InProgress;
 
 interface EndedFacts extends AttemptFacts {
   readonly endedAt: number;
+  /** The first result that contradicts a failure or a cancellation; absent where none does. */
+  readonly contradiction?: KeptText;
 }
 
 /** Who may report the end of an attempt. */

@@ -223,6 +223,21 @@ describe("a task for a target that polls", () => {
     ]);
   });
 
+  it("that failed and is answered all the same stays failed, with the answer in the history", async () => {
+    const [caller, callee] = await aPair();
+    const id = await aDelegation(caller, callee);
+    await taskAt(callee, id);
+    await act(callee, id, "update", { status: "failed", error: "no stamps" });
+    await entryWhen(caller, id, "failed");
+    await answer(callee, caller, id, "found some");
+    await complete(callee, id, "found more");
+    expect(await entryOf(caller, id)).toMatchObject({ status: "failed", error: "no stamps" });
+    expect(await rowsOf(caller, { activity_type: "delegation", status: "contradicted" })).toMatchObject([
+      { method: "delegate_result", response_body: { text: "found some", delegation_id: id } },
+    ]);
+    expect(await resultsOf(caller)).toHaveLength(1);
+  });
+
   it("is worked on once the callee says so; progress is an ordinary message", async () => {
     const [caller, callee] = await aPair();
     const id = await aDelegation(caller, callee);

@@ -4,7 +4,7 @@ import type { MirroredTable } from "../shared/flush.ts";
 import { mirroredTable, sizeOf } from "../shared/mirrored.ts";
 
 /** What a row of the feed tells of an attempt. */
-export type Slot = "sent" | "result" | "late" | "inbox_result" | "inbox_late" | "inbox_stuck";
+export type Slot = "sent" | "result" | "late" | "contradicted" | "inbox_result" | "inbox_late" | "inbox_stuck";
 
 /** Where the rows of each attempt stand in the feed, by attempt. */
 export type Slots = Readonly<Record<string, Readonly<Partial<Record<Slot, number>>>>>;
