@@ -68,9 +68,19 @@ export function calleeRemoved(delegation: Delegation, now: number): Transition {
   return giveUp(delegation, "failed", "target workspace removed", now);
 }
 
+/** The callee's object took the task of an attempt back before its agent saw it: nobody can have done it. */
+export function withdrawn(delegation: Delegation, attemptId: string): Transition {
+  const { current } = delegation;
+  const isGivenUp = current.attemptId === attemptId && !isOpen(current) && current.endedBy === "platform";
+  if (!isGivenUp || current.dispatch === 0 || current.withdrawn) return unchanged(delegation);
+  return { delegation: { ...delegation, current: { ...current, withdrawn: true } }, effects: [] };
+}
+
 /** Whether the task may have been done, or may still be, without the callee having said how it ended. */
 function isUncertain(attempt: Attempt): boolean {
-  if (isOpen(attempt) || attempt.delivery === "unknown" || attempt.delivery === "pending") return true;
+  if (isOpen(attempt)) return true;
+  if (attempt.endedBy === "platform" && attempt.withdrawn) return false;
+  if (attempt.delivery === "unknown" || attempt.delivery === "pending") return true;
   return attempt.delivery === "confirmed" && attempt.endedBy === "platform" && attempt.late === null;
 }
 

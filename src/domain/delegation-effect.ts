@@ -9,7 +9,8 @@ const SUMMARY_CODE_POINTS = 80;
 /** A row of the caller's feed that tells the history; the bodies are JSON texts. */
 export interface HistoryRow {
   readonly activityType: "delegation";
-  readonly method: "delegate" | "delegate_result";
+  /** What contradicts a result is none: whoever counts results finds one. */
+  readonly method: "delegate" | "delegate_result" | "delegate_contradiction";
   readonly sourceId: string;
   readonly targetId: string;
   readonly status: string;
@@ -165,6 +166,7 @@ export function afterEndRow(
     slot,
     row: {
       ...historyRow(delegation),
+      method: isLate ? "delegate_result" : "delegate_contradiction",
       status: slot,
       summary: `Delegation answered ${isLate ? "late" : "differently"} (${shortened(text, SUMMARY_CODE_POINTS)})`,
       responseBody: JSON.stringify({ text, delegation_id, ...(isLate ? { late: true } : {}) }),

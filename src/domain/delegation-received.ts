@@ -19,6 +19,8 @@ export interface Received {
   readonly error: string | null;
   /** The attempt ended without its callee: whoever works on it should stop. */
   readonly cancelRequested: boolean;
+  /** The task was taken back before the callee saw it. */
+  readonly withdrawn: boolean;
 }
 
 /**
@@ -34,7 +36,7 @@ export function receive(
   const deliver = message.dispatch > (known?.dispatch ?? 0);
   if (known !== null) return { received: deliver ? { ...known, dispatch: message.dispatch } : known, deliver };
   const { kind, ...facts } = message;
-  const fresh = { updatedAt: now, lastHeartbeat: null, error: null, cancelRequested: false };
+  const fresh = { updatedAt: now, lastHeartbeat: null, error: null, cancelRequested: false, withdrawn: false };
   return { received: { ...facts, ...fresh, status: "dispatched" }, deliver };
 }
 
@@ -57,6 +59,7 @@ export function receiveEnd(
     deadline: now,
     dispatch: 0,
     lastHeartbeat: null,
+    withdrawn: false,
   };
   const received = { ...(known ?? nothing), attemptId, callerId, updatedAt: now, status, error, cancelRequested };
   return { received, withdraw: known !== null && cancelRequested };

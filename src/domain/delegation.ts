@@ -83,6 +83,8 @@ export type GivenUp = EndedFacts & {
   readonly endedBy: "platform";
   readonly error: string;
   readonly late: KeptText | null;
+  /** Its task was taken back before the callee saw it; absent where nobody knows. */
+  readonly withdrawn?: true;
 };
 export type EndedAttempt = Completed | ReportedFailure | GivenUp;
 

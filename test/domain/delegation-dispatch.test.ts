@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { judgePush, type PushOutcome } from "../../src/domain/a2a-outcome.ts";
 import type { Delegation } from "../../src/domain/delegation.ts";
-import { calleeRemoved, callerRemoved, cancel, retry } from "../../src/domain/delegation-control.ts";
+import { calleeRemoved, callerRemoved, cancel, retry, withdrawn } from "../../src/domain/delegation-control.ts";
 import { isDispatchDue, pushAnswerText, settleDispatch } from "../../src/domain/delegation-dispatch.ts";
 import { judge } from "../../src/domain/delegation-judging.ts";
 import { Refusal } from "../../src/domain/refusal.ts";
@@ -26,6 +26,7 @@ import {
   queued,
   RETRY_ID,
   RULES,
+  recorded,
   said,
   stuck,
   told,
@@ -348,6 +349,26 @@ describe("a cancellation", () => {
   });
 });
 
+describe("a task that was taken back unread", () => {
+  const cancelled = cancel(dispatched(), { actor: "admin", reason: null }, NOW).delegation;
+
+  it("is known as such, once, and a repeated cancel answers the same", () => {
+    const known = withdrawn(cancelled, ID);
+    expect(known).toMatchObject({ delegation: { current: { state: "cancelled", withdrawn: true } }, effects: [] });
+    expect(withdrawn(known.delegation, ID).delegation).toBe(known.delegation);
+    expect(cancel(known.delegation, { actor: "admin", reason: null }, NOW).cancelRequested).toBe(true);
+  });
+
+  it.each([
+    ["of another attempt", cancelled, RETRY_ID],
+    ["of one that is open", dispatched(), ID],
+    ["of one that its callee has ended", failed(), ID],
+    ["that the caller brought itself", cancel(recorded(), { actor: "admin", reason: null }, NOW).delegation, ID],
+  ])("is no news where it is the task %s", (_, delegation, attemptId) => {
+    expect(withdrawn(delegation, attemptId).delegation).toBe(delegation);
+  });
+});
+
 describe("a removal", () => {
   it("of the caller cancels what it sent, with a reason and a row", () => {
     const removed = callerRemoved(inProgress(), NOW);
@@ -438,6 +459,7 @@ describe("a retry", () => {
     ["is cancelled before it is sent", cancel(queued(), { actor: "o", reason: null }, NOW).delegation],
     ["is taken back from the queue of a busy callee", cancel(waiting(), { actor: "o", reason: null }, NOW).delegation],
     ["expires in that queue", expired(waiting())],
+    ["was taken back unread", withdrawn(expired(dispatched()), ID).delegation],
     ["failed in the callee's own words", failed()],
   ])("needs no force where the task %s", (_, delegation) => {
     expect(retry(delegation, order, NOW).delegation.current.state).toBe("queued");

@@ -46,6 +46,7 @@ describe("an attempt that arrives", () => {
         status: "dispatched",
         error: null,
         cancelRequested: false,
+        withdrawn: false,
       },
       deliver: true,
     });

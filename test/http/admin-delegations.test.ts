@@ -247,6 +247,27 @@ describe("an operator's retry", () => {
     expect(await auditOf(id)).toHaveLength(1);
   });
 
+  it("of a cancelled one takes force where the callee has read the task, and none where it was taken back unread", async () => {
+    const [caller, callee] = [await anAgent(), await anAgent()];
+    const [read, unread] = [await aDelegation(caller, callee), await aDelegation(caller, callee, "later")];
+    const { id: since_id } = await taskAt(callee, read);
+    await taskAt(callee, unread);
+    await call(`/workspaces/${callee.id}/activity?since_id=${since_id}`, { token: callee.token });
+    for (const id of [read, unread]) {
+      await until("it is with the callee", async () => (await entryOf(caller, id)).status === "dispatched");
+      expect((await order(id, "cancel", {}, caller.id)).body).toMatchObject({ cancel_requested: true });
+    }
+    const again = await until("the unread one can be had again", async () => {
+      const { status, body } = await order(unread, "retry", {}, caller.id);
+      return status === 202 && body;
+    });
+    await taskAt(callee, again.attempt_id);
+    expect(await order(read, "retry", {}, caller.id)).toMatchObject({
+      status: 409,
+      body: { code: "delegation.outcome_unknown" },
+    });
+  });
+
   it("of one whose outcome nobody knows takes force", async () => {
     const [caller, callee] = [await anAgent(), await aPushAgent("script")];
     await callee.player.play("reset", "echo");

@@ -233,7 +233,7 @@ describe("a task for a target that polls", () => {
     await complete(callee, id, "found more");
     expect(await entryOf(caller, id)).toMatchObject({ status: "failed", error: "no stamps" });
     expect(await rowsOf(caller, { activity_type: "delegation", status: "contradicted" })).toMatchObject([
-      { method: "delegate_result", response_body: { text: "found some", delegation_id: id } },
+      { method: "delegate_contradiction", response_body: { text: "found some", delegation_id: id } },
     ]);
     expect(await resultsOf(caller)).toHaveLength(1);
   });

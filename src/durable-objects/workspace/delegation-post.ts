@@ -6,7 +6,7 @@ import type { PlainOutcome, TaskEnd, TaskHandOver, WordToOwner } from "./delegat
 /** The other ends of the line; null means that there is nobody any more. */
 export interface DelegationReceivers {
   takeTask(calleeId: string, task: TaskHandOver): Promise<PlainOutcome>;
-  endTask(calleeId: string, end: TaskEnd): Promise<unknown>;
+  endTask(calleeId: string, end: TaskEnd): Promise<{ withdrawn: boolean } | null>;
   hear(callerId: string, word: WordToOwner): Promise<{ end: EndMessage | null } | null>;
 }
 
@@ -14,6 +14,8 @@ export interface DelegationReceivers {
 export interface DelegationAnswers {
   /** What the callee's object made of a task that the caller brings itself. */
   taken(task: TaskHandOver, outcome: PlainOutcome): Promise<void>;
+  /** The callee's agent never saw the task of an attempt that has ended. */
+  withdrawn(end: TaskEnd): Promise<void>;
   /** How an attempt ended, as its owner answered to a word of this workspace. */
   ended(callerId: string, end: EndMessage): Promise<void>;
 }
@@ -84,8 +86,12 @@ async function deliver(
       await answers.taken(task, await receivers.takeTask(receiver, task));
       return "told";
     }
-    case "task_end":
-      return (await receivers.endTask(receiver, told as TaskEnd)) === null ? "gone" : "told";
+    case "task_end": {
+      const end = told as TaskEnd;
+      const answer = await receivers.endTask(receiver, end);
+      if (answer?.withdrawn) await answers.withdrawn(end);
+      return answer === null ? "gone" : "told";
+    }
     case "word": {
       const answer = await receivers.hear(receiver, told as WordToOwner);
       if (answer?.end) await answers.ended(receiver, answer.end);

@@ -1,5 +1,5 @@
 import { type Delegation, isOpen } from "../../domain/delegation.ts";
-import { calleeRemoved, callerRemoved, cancel, type Order, retry } from "../../domain/delegation-control.ts";
+import { calleeRemoved, callerRemoved, cancel, type Order, retry, withdrawn } from "../../domain/delegation-control.ts";
 import { bindingOf, delegate, delegateAnswer, record } from "../../domain/delegation-creation.ts";
 import { type DispatchOutcome, isDispatchDue, settleDispatch } from "../../domain/delegation-dispatch.ts";
 import { type EndMessage, receivedMessage, type Transition, unchanged } from "../../domain/delegation-effect.ts";
@@ -183,6 +183,14 @@ export class Delegations implements Clock {
     await this.#apply((now) => {
       const stored = this.#core.delegations.find(delegationId);
       if (stored) this.#write(stored, settleDispatch(stored.delegation, { attemptId, dispatch, outcome }, now), now);
+    });
+  }
+
+  /** The callee's object took an attempt's task back before its agent saw it. */
+  async withdrawn(attemptId: string): Promise<void> {
+    await this.#apply((now) => {
+      const stored = this.#core.delegations.findByAttempt(attemptId);
+      if (stored) this.#write(stored, withdrawn(stored.delegation, attemptId), now);
     });
   }
 

@@ -18,6 +18,7 @@ interface Row extends Record<string, SqlStorageValue> {
   dispatch: number;
   last_heartbeat: number | null;
   cancel_requested: number;
+  withdrawn: number;
   activity_seq: number | null;
   error: string | null;
   task_preview: string;
@@ -36,8 +37,8 @@ export class ReceivedStore {
   put({ received, activitySeq }: StoredReceived): void {
     this.#sql.exec(
       `INSERT OR REPLACE INTO received (attempt_id, caller_id, delegation_id, status, created_at, updated_at, deadline,
-         dispatch, last_heartbeat, cancel_requested, activity_seq, error, task_preview)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         dispatch, last_heartbeat, cancel_requested, withdrawn, activity_seq, error, task_preview)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       received.attemptId,
       received.callerId,
       received.delegationId,
@@ -48,6 +49,7 @@ export class ReceivedStore {
       received.dispatch,
       received.lastHeartbeat,
       received.cancelRequested ? 1 : 0,
+      received.withdrawn ? 1 : 0,
       activitySeq,
       received.error,
       received.taskPreview,
@@ -103,6 +105,7 @@ export class ReceivedStore {
           status: row.status,
           error: row.error,
           cancelRequested: row.cancel_requested === 1,
+          withdrawn: row.withdrawn === 1,
         },
       }));
   }

@@ -228,6 +228,7 @@ CREATE INDEX audit_changed ON audit (version) WHERE version <> seq;
     sql: `
 ALTER TABLE calls ADD COLUMN activity_seq INTEGER;
 ALTER TABLE queue ADD COLUMN activity_seq INTEGER;
+ALTER TABLE received ADD COLUMN withdrawn INTEGER NOT NULL DEFAULT 0;
 `,
   },
 ];

@@ -93,6 +93,7 @@ export class Workspace extends DurableObject<Env> {
     const lines = delegationLines(env);
     const post = new DelegationPost(ctx.storage.sql, lines, {
       taken: (task, outcome) => this.#delegations.taken(task, outcome),
+      withdrawn: ({ message }) => this.#delegations.withdrawn(message.attemptId),
       ended: (callerId, end) => this.#turns.apply((now) => this.#receptions.end(callerId, end, now)),
     });
     const owners = new OwnerTelling(core, post);
@@ -439,15 +440,8 @@ export class Workspace extends DurableObject<Env> {
   }
 
   /** The end of a task, from the object of whoever gave it; null when there is nobody to hear it. */
-  endTask(input: TaskEnd): Promise<Reply<true | null>> {
-    return this.#turns.take(
-      null,
-      ({ now }) => {
-        this.#receptions.hearEnd(input, now);
-        return true as const;
-      },
-      { absent: () => null },
-    );
+  endTask(input: TaskEnd): Promise<Reply<{ withdrawn: boolean } | null>> {
+    return this.#turns.take(null, ({ now }) => this.#receptions.hearEnd(input, now), { absent: () => null });
   }
 
   /** The word of a callee's object on a delegation of this workspace; null when there is nobody to hear it. */
