@@ -418,9 +418,12 @@ describe("delegations/record", () => {
     expect(await record(agent, crypto.randomUUID(), "id", more)).toMatchObject({ status: 400, body: { error } });
   });
 
-  it("takes the caller itself for a target", async () => {
+  it("takes the caller itself for a target, and lists that once", async () => {
     const agent = await anAgent();
     expect(await record(agent, agent.id, "note to self")).toMatchObject({ status: 202 });
+    await wake(agent);
+    const { body } = await call(`/workspaces/${agent.id}/delegations`, { token: agent.token });
+    expect(body).toMatchObject([{ delegation_id: "note to self", direction: "sent" }]);
     await complete(agent, "note to self", "done");
     expect(await resultsOf(agent)).toHaveLength(1);
   });

@@ -69,9 +69,10 @@ export class ReceivedStore {
     return this.#read(`SELECT * FROM received WHERE ${OPEN}`);
   }
 
-  /** The newest ones by their last change, but for ends whose task never came. */
-  newest(): Received[] {
-    return this.#read("SELECT * FROM received WHERE task_preview <> '' ORDER BY updated_at DESC LIMIT ?", LIST_MAX).map(
+  /** The newest ones by their last change, but for ends whose task never came and for what is its own. */
+  newest(ownId: string): Received[] {
+    const fromOthers = "SELECT * FROM received WHERE task_preview <> '' AND caller_id <> ?";
+    return this.#read(`${fromOthers} ORDER BY updated_at DESC LIMIT ?`, ownId, LIST_MAX).map(
       ({ received }) => received,
     );
   }
