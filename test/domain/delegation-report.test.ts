@@ -417,7 +417,7 @@ describe("a row of the caller's inbox", () => {
     [{ status: "failed", text: "eleven", error: "out of sheep" }, "eleven", "out of sheep"],
     [
       { status: "cancelled", text: null, error: "cancelled by operator" },
-      "Delegation cancelled: cancelled by operator",
+      "Delegation cancelled",
       "cancelled",
     ],
     [

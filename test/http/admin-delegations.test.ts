@@ -305,6 +305,13 @@ describe("an operator's cancel", () => {
     expect(await ledgerWhen(id, "cancelled")).toMatchObject({ error_detail: "cancelled by canvas: not needed" });
     expect((await list({ status: "cancelled", caller_id: caller.id })).body.count).toBe(1);
     expect(await auditOf(id)).toMatchObject([{ action: "delegation.cancel", reason: "not needed" }]);
+    for (const agent of [caller, callee]) {
+      for (const path of ["activity?limit=500", "delegations"]) {
+        const { text } = await call(`/workspaces/${agent.id}/${path}`, { token: agent.token });
+        expect(text).toContain("cancelled");
+        expect(text).not.toContain("not needed");
+      }
+    }
     expect(await order(id, "cancel")).toMatchObject({ status: 200 });
     expect(await auditOf(id)).toHaveLength(1);
   });
