@@ -33,19 +33,26 @@ export function cancel(delegation: Delegation, order: Order, now: number): Trans
 export interface RetryOrder extends Order {
   readonly attemptId: string;
   readonly task: string;
+  /** The delegation that the idempotency key stands for by now; absent where none does. */
+  readonly keyHolder?: Delegation | null;
   /** Also where the task may have been done, or may still be. */
   readonly force: boolean;
 }
 
 /**
  * Starts a new attempt of a delegation that failed or was cancelled. Where the task may have reached the callee and
- * nobody knows what became of it, or is stuck there, it takes force; an attempt that was still open ends by it.
+ * nobody knows what became of it, or is stuck there, or was given anew under its key, it takes force; an attempt that
+ * was still open ends by it.
  */
 export function retry(delegation: Delegation, order: RetryOrder, now: number): Transition {
   const { current } = delegation;
   if (current.state === "completed") throw ended(delegation);
   if (isOpen(current) && current.stuck === null && current.delivery !== "unknown") {
     throw new Refusal("delegation.in_flight", { details: { status: statusOf(delegation) } });
+  }
+  const { keyHolder } = order;
+  if (keyHolder && keyHolder.delegationId !== delegation.delegationId && !order.force) {
+    throw new Refusal("delegation.key_bound", { details: { holder: keyHolder.delegationId } });
   }
   if (isUncertain(current) && !order.force) throw new Refusal("delegation.outcome_unknown");
   const freed = giveUp(delegation, "cancelled", "replaced by a retry", now);

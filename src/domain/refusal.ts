@@ -554,6 +554,11 @@ export const REFUSALS = {
     error: "delegation outcome is unknown",
     hint: "The target may have done the task, or may be doing it. Retry with force to have it done once more.",
   },
+  "delegation.key_bound": {
+    status: 409,
+    error: "idempotency_key is bound by another delegation",
+    hint: "The task was delegated anew under its key; holder is that delegation. Retry with force to have it done once more.",
+  },
   "delegation.unknown_filter": {
     status: 400,
     error: "unknown status filter",

@@ -2,12 +2,14 @@ import { describe, expect, it } from "vitest";
 import { judgePush, type PushOutcome } from "../../src/domain/a2a-outcome.ts";
 import type { Delegation } from "../../src/domain/delegation.ts";
 import { calleeRemoved, callerRemoved, cancel, retry, withdrawn } from "../../src/domain/delegation-control.ts";
+import { delegate } from "../../src/domain/delegation-creation.ts";
 import { isDispatchDue, pushAnswerText, settleDispatch } from "../../src/domain/delegation-dispatch.ts";
 import { judge } from "../../src/domain/delegation-judging.ts";
 import { Refusal } from "../../src/domain/refusal.ts";
 import {
   answered,
   answerOf,
+  aRequest,
   beaten,
   busy,
   CALLER,
@@ -384,7 +386,14 @@ describe("a removal", () => {
 });
 
 describe("a retry", () => {
-  const order = { actor: "admin", reason: "again", attemptId: RETRY_ID, task: "count the sheep", force: false };
+  const order = {
+    actor: "admin",
+    reason: "again",
+    attemptId: RETRY_ID,
+    task: "count the sheep",
+    keyHolder: null,
+    force: false,
+  };
   const codeOf = (work: () => unknown) => {
     try {
       work();
@@ -463,6 +472,16 @@ describe("a retry", () => {
     ["failed in the callee's own words", failed()],
   ])("needs no force where the task %s", (_, delegation) => {
     expect(retry(delegation, order, NOW).delegation.current.state).toBe("queued");
+  });
+
+  it("takes force where another delegation holds its key, and names that one", () => {
+    const keyHolder = delegate(aRequest({ delegationId: "newer" }), NOW).delegation;
+    const refused = expect(() => retry(failed(), { ...order, keyHolder }, NOW));
+    refused.toThrow(
+      expect.objectContaining({ code: "delegation.key_bound", options: { details: { holder: "newer" } } }),
+    );
+    expect(retry(failed(), { ...order, keyHolder, force: true }, NOW).delegation.current.attemptId).toBe(RETRY_ID);
+    expect(retry(failed(), { ...order, keyHolder: failed() }, NOW).delegation.current.attemptId).toBe(RETRY_ID);
   });
 
   it("needs no force once the callee has answered late", () => {

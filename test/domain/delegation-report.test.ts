@@ -415,11 +415,7 @@ describe("a row of the caller's inbox", () => {
   it.each([
     [{ status: "failed", text: null, error: "out of sheep" }, "Delegation failed: out of sheep", "out of sheep"],
     [{ status: "failed", text: "eleven", error: "out of sheep" }, "eleven", "out of sheep"],
-    [
-      { status: "cancelled", text: null, error: "cancelled by operator" },
-      "Delegation cancelled",
-      "cancelled",
-    ],
+    [{ status: "cancelled", text: null, error: "cancelled by operator" }, "Delegation cancelled", "cancelled"],
     [
       { status: "stuck", text: null, error: "no heartbeat for 45s" },
       "Delegation stuck: no heartbeat for 45s",

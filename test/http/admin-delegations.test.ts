@@ -268,6 +268,21 @@ describe("an operator's retry", () => {
     });
   });
 
+  it("of an old one whose key a newer one holds by now takes force", async () => {
+    const [caller, callee] = [await anAgent(), await anAgent()];
+    const keyed = () => aDelegation(caller, callee, "do it", { idempotency_key: "key" });
+    const old = await keyed();
+    await taskAt(callee, old);
+    await act(callee, old, "update", { status: "failed", error: "no ink" });
+    await entryWhen(caller, old, "failed");
+    const holder = await keyed();
+    expect(await order(old, "retry", {}, caller.id)).toMatchObject({
+      status: 409,
+      body: { code: "delegation.key_bound", holder },
+    });
+    expect(await order(old, "retry", { force: true }, caller.id)).toMatchObject({ status: 202 });
+  });
+
   it("of one whose outcome nobody knows takes force", async () => {
     const [caller, callee] = [await anAgent(), await aPushAgent("script")];
     await callee.player.play("reset", "echo");

@@ -81,10 +81,8 @@ export class Delegations implements Clock {
   /** `delegationId` is what a new one is called. */
   delegate(request: DelegateRequest, delegationId: string, texts: LargeTexts, now: number): DelegateAnswer {
     const { targetId, task, idempotencyKey, deadlineMs, warning } = request;
-    const { delegations, config } = this.#core;
-    const known =
-      idempotencyKey === null ? [] : delegations.withKey(idempotencyKey).map(({ delegation }) => delegation);
-    const bound = bindingOf(known, idempotencyKey, now);
+    const { config } = this.#core;
+    const bound = this.#boundBy(idempotencyKey, now);
     if (bound) return delegateAnswer(bound, true);
     const callerId = this.#callerId();
     const wanted = deadlineMs ?? config.delegations.deadlineMs;
@@ -137,9 +135,9 @@ export class Delegations implements Clock {
   ): { attemptId: string } {
     const stored = this.#require(id);
     this.#noteOpen(now);
-    const { delegation } = this.#write(stored, retry(stored.delegation, { ...order, task: stored.task }, now), now, {
-      texts,
-    });
+    const keyHolder = this.#boundBy(stored.delegation.idempotencyKey, now);
+    const transition = retry(stored.delegation, { ...order, task: stored.task, keyHolder }, now);
+    const { delegation } = this.#write(stored, transition, now, { texts });
     this.#dispatchSoon(stored.seq, delegation);
     return { attemptId: order.attemptId };
   }
@@ -340,6 +338,13 @@ export class Delegations implements Clock {
     if (delegation?.current.attemptId !== attemptId || delegation.current.dispatch !== dispatch) return;
     const again = now + Math.min(Math.max(now - startedAt, DISPATCH_NET_MS), DISPATCH_AGAIN_MAX_MS);
     this.#core.delegations.dueAt(seq, Math.min(dueAt(delegation, this.#rules()) ?? again, again));
+  }
+
+  /** The delegation that a key stands for. */
+  #boundBy(key: string | null, now: number): Delegation | null {
+    if (key === null) return null;
+    const known = this.#core.delegations.withKey(key).map(({ delegation }) => delegation);
+    return bindingOf(known, key, now);
   }
 
   #require(id: string): StoredDelegation {
