@@ -539,6 +539,11 @@ export const REFUSALS = {
     error: "delegation_id belongs to several callers",
     hint: "Name the caller as well, as ?caller_id=; candidates lists who used this id.",
   },
+  "delegation.id_taken": {
+    status: 409,
+    error: "delegation_id is taken by a delegation to another target",
+    hint: "target_id is the target of the delegation that has this id. Record another one under an id of its own.",
+  },
   "delegation.ended": {
     status: 409,
     error: "delegation has ended",

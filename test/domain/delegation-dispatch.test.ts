@@ -102,6 +102,35 @@ describe("a push call", () => {
     expect(told(queued(), answered(status, body)).delegation.current.state).toBe("completed");
   });
 
+  it.each(["failed", "canceled", "rejected"])("that is answered with a %s task fails, with its words", (state) => {
+    const message = { parts: [{ kind: "text", text: "no sheep" }] };
+    const worded = JSON.stringify({ result: { kind: "task", status: { state, message } } });
+    expect(told(queued(), answered(200, worded)).delegation.current).toMatchObject({
+      state: "failed",
+      endedBy: "callee",
+      error: "no sheep",
+      text: { preview: "no sheep" },
+    });
+    expect(told(queued(), answered(200, taskIn(state))).delegation.current).toMatchObject({
+      state: "failed",
+      error: `agent answered with a task that is ${state}`,
+      text: { preview: taskIn(state) },
+    });
+  });
+
+  it.each([
+    [200, taskIn("working"), "dispatched"],
+    [200, taskIn("rejected"), "failed"],
+    [502, '{"error":"no sheep"}', "failed"],
+    [200, "plain words", "completed"],
+  ])("answered %i %s counts the same when it is told as it was recorded: %s", (status, body, state) => {
+    const { outcome } = answered(status, body) as { outcome: PushOutcome };
+    const recordedOnly = { ...outcome, reply: { ...outcome.reply, body: null } } as PushOutcome;
+    const settled = told(queued(), { kind: "call_ended", outcome: recordedOnly }).delegation.current;
+    expect(settled).toMatchObject({ state, delivery: "confirmed" });
+    expect(settled).toEqual(told(queued(), answered(status, body)).delegation.current);
+  });
+
   it.each([
     [301, "<html>moved</html>"],
     [302, ""],

@@ -193,6 +193,12 @@ describe("a recorded delegation", () => {
     expect(record(known, aRequest({ task: "something else" }), NOW)).toEqual({ delegation: known, effects: [] });
   });
 
+  it("is refused under an id that another callee's delegation has", () => {
+    expect(() => record(recorded(), aRequest({ calleeId: STRANGER }), NOW)).toThrow(
+      expect.objectContaining({ code: "delegation.id_taken", options: { details: { target_id: CALLEE } } }),
+    );
+  });
+
   it("fails once where its callee's object does not let it in, and depends on nothing else of a dispatch", () => {
     const delegation = recorded();
     for (const outcome of [pollDelivered, callStarted, undelivered]) {

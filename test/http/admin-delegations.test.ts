@@ -323,7 +323,7 @@ describe("an operator's cancel", () => {
     for (const agent of [caller, callee]) {
       for (const path of ["activity?limit=500", "delegations"]) {
         const { text } = await call(`/workspaces/${agent.id}/${path}`, { token: agent.token });
-        expect(text).toContain("cancelled");
+        if (agent === caller) expect(text).toContain("cancelled");
         expect(text).not.toContain("not needed");
       }
     }
@@ -359,9 +359,12 @@ describe("an id", () => {
     expect((await list({ caller_id: one.id })).body.count).toBe(1);
   });
 
-  it("that nobody uses, or not that caller, is 404", async () => {
+  it("that nobody uses, or not that caller, is 404 with a hint for operators", async () => {
     const { id } = await aFailedOne();
-    const absent = { status: 404, body: { code: "delegation.not_found" } };
+    const absent = {
+      status: 404,
+      body: { code: "delegation.not_found", hint: expect.stringContaining("?caller_id=") },
+    };
     expect(await order(crypto.randomUUID(), "retry")).toMatchObject(absent);
     expect(await order(id, "retry", {}, (await anAgent()).id)).toMatchObject(absent);
     expect(await order(id, "retry", {}, crypto.randomUUID())).toMatchObject(absent);

@@ -113,6 +113,23 @@ describe("a task for a push target", () => {
     expect(await resultsOf(caller)).toMatchObject([{ status: "error" }]);
   });
 
+  it("answered with a task that is still worked on is delivered, and completed by its update", async () => {
+    const { caller, callee } = await aScripted("task/working");
+    const id = await aDelegation(caller, callee);
+    await until("the answer is recorded", async () => (await rowsOf(callee, { method: "message/send" })).length === 1);
+    expect(await entryWhen(caller, id, "dispatched")).not.toHaveProperty("response_preview");
+    await complete(callee, id, "done");
+    await entryWhen(caller, id, "completed");
+    expect(await textsOf(caller)).toEqual(["done"]);
+  });
+
+  it.each(["failed", "canceled", "rejected"])("answered with a task that is %s fails with its words", async (state) => {
+    const { caller, callee } = await aScripted(`task/${state}`);
+    const id = await aDelegation(caller, callee);
+    expect(await entryWhen(caller, id, "failed")).toMatchObject({ error: `it is ${state}` });
+    expect(await resultsOf(caller)).toMatchObject([{ status: "error", response_body: { text: `it is ${state}` } }]);
+  });
+
   it("is tried once more after eight seconds where it surely was not delivered, with the same message", async () => {
     const { caller, callee } = await aScripted("cloudflare/521", "echo");
     const id = await aDelegation(caller, callee);

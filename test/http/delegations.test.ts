@@ -428,6 +428,17 @@ describe("delegations/record", () => {
     expect(await resultsOf(agent)).toHaveLength(1);
   });
 
+  it("of a known id for another target is refused, and says whose it is", async () => {
+    const [caller, callee] = await aPair();
+    const other = await anAgent();
+    await record(caller, callee.id, "taken");
+    expect(await record(caller, other.id, "taken")).toMatchObject({
+      status: 409,
+      body: { code: "delegation.id_taken", target_id: callee.id },
+    });
+    expect(await entryOf(caller, "taken")).toMatchObject({ target_id: callee.id });
+  });
+
   it("of one id by two callers makes two delegations, each closed by its own", async () => {
     const [one, other] = await aPair();
     const callee = await anAgent();
