@@ -2,6 +2,7 @@ import { type Attempt, type Delegation, isOpen, moved, newAttempt, statusOf } fr
 import { begin } from "./delegation-creation.ts";
 import { type DelegationEffect, type Transition, unchanged } from "./delegation-effect.ts";
 import { giveUp } from "./delegation-ending.ts";
+import { REMOVED_ERROR } from "./delegation-received.ts";
 import { Refusal } from "./refusal.ts";
 
 /** Who wants something done to a delegation, and why. */
@@ -30,6 +31,9 @@ export function cancel(delegation: Delegation, order: Order, now: number): Trans
   };
 }
 
+/** Attempts that one delegation may have: it keeps all of them, and is written whole. */
+export const ATTEMPTS_MAX = 50;
+
 export interface RetryOrder extends Order {
   readonly attemptId: string;
   readonly task: string;
@@ -50,6 +54,7 @@ export function retry(delegation: Delegation, order: RetryOrder, now: number): T
   if (isOpen(current) && current.stuck === null && current.delivery !== "unknown") {
     throw new Refusal("delegation.in_flight", { details: { status: statusOf(delegation) } });
   }
+  if (delegation.past.length + 1 >= ATTEMPTS_MAX) throw new Refusal("delegation.too_many_attempts");
   const { keyHolder } = order;
   if (keyHolder && keyHolder.delegationId !== delegation.delegationId && !order.force) {
     throw new Refusal("delegation.key_bound", { details: { holder: keyHolder.delegationId } });
@@ -72,7 +77,7 @@ export function callerRemoved(delegation: Delegation, now: number): Transition {
 
 /** The callee has been removed: nobody works on what it had open. */
 export function calleeRemoved(delegation: Delegation, now: number): Transition {
-  return giveUp(delegation, "failed", "target workspace removed", now);
+  return giveUp(delegation, "failed", REMOVED_ERROR, now);
 }
 
 /** The callee's object took the task of an attempt back before its agent saw it: nobody can have done it. */

@@ -2,6 +2,9 @@ import type { EndMessage, ReceivedMessage } from "./delegation-effect.ts";
 import { type HeartbeatAnswer, heartbeatAnswer } from "./delegation-heartbeat.ts";
 import { Refusal } from "./refusal.ts";
 
+/** Why what a removed callee had open has failed. */
+export const REMOVED_ERROR = "target workspace removed";
+
 /** What a callee's object knows of an attempt that somebody delegated to it; its key is (caller, attempt). */
 export interface Received {
   readonly attemptId: string;
@@ -63,6 +66,11 @@ export function receiveEnd(
   };
   const received = { ...(known ?? nothing), attemptId, callerId, updatedAt: now, status, error, cancelRequested };
   return { received, withdraw: known !== null && cancelRequested };
+}
+
+/** Nobody works on it any more: the callee has been removed, and its owner is told. */
+export function abandoned(received: Received, now: number): Received {
+  return { ...received, updatedAt: now, status: "failed", error: REMOVED_ERROR };
 }
 
 /** Notes the callee's own heartbeat and answers it; the caller's object hears of it by effect. */

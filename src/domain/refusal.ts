@@ -564,6 +564,11 @@ export const REFUSALS = {
     error: "idempotency_key is bound by another delegation",
     hint: "The task was delegated anew under its key; holder is that delegation. Retry with force to have it done once more.",
   },
+  "delegation.too_many_attempts": {
+    status: 409,
+    error: "delegation has had too many attempts",
+    hint: "Delegate the task anew: each delegation keeps all its attempts.",
+  },
   "delegation.unknown_filter": {
     status: 400,
     error: "unknown status filter",

@@ -1,7 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { judgePush, type PushOutcome } from "../../src/domain/a2a-outcome.ts";
 import type { Delegation } from "../../src/domain/delegation.ts";
-import { calleeRemoved, callerRemoved, cancel, retry, withdrawn } from "../../src/domain/delegation-control.ts";
+import {
+  ATTEMPTS_MAX,
+  calleeRemoved,
+  callerRemoved,
+  cancel,
+  retry,
+  withdrawn,
+} from "../../src/domain/delegation-control.ts";
 import { delegate } from "../../src/domain/delegation-creation.ts";
 import { isDispatchDue, pushAnswerText, settleDispatch } from "../../src/domain/delegation-dispatch.ts";
 import { judge } from "../../src/domain/delegation-judging.ts";
@@ -511,6 +518,18 @@ describe("a retry", () => {
     );
     expect(retry(failed(), { ...order, keyHolder, force: true }, NOW).delegation.current.attemptId).toBe(RETRY_ID);
     expect(retry(failed(), { ...order, keyHolder: failed() }, NOW).delegation.current.attemptId).toBe(RETRY_ID);
+  });
+
+  it("is refused once there have been 50 attempts, force or not", () => {
+    let delegation = failed();
+    for (let attempts = 1; attempts < ATTEMPTS_MAX; attempts += 1) {
+      const again = retry(delegation, { ...order, attemptId: `attempt ${attempts}` }, NOW).delegation;
+      delegation = said(again, { status: "failed", error: "out of sheep" }).delegation;
+    }
+    expect(delegation.past).toHaveLength(ATTEMPTS_MAX - 1);
+    for (const force of [false, true]) {
+      expect(codeOf(() => retry(delegation, { ...order, force }, NOW))).toBe("delegation.too_many_attempts");
+    }
   });
 
   it("needs no force once the callee has answered late", () => {

@@ -104,6 +104,7 @@ export class Core {
     this.tokens.forget();
     this.uploads.reconsider();
     this.delegations.forget();
+    this.received.forget();
   }
 }
 

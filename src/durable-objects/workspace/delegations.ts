@@ -192,8 +192,11 @@ export class Delegations implements Clock {
     });
   }
 
-  callerRemoved(now: number): void {
-    for (const stored of this.#core.delegations.open()) this.#write(stored, callerRemoved(stored.delegation, now), now);
+  /** This workspace has been removed: nobody waits for what it sent. Ends some of it. */
+  callerRemoved(limit: number, now: number): void {
+    for (const stored of this.#core.delegations.open(limit)) {
+      this.#write(stored, callerRemoved(stored.delegation, now), now);
+    }
   }
 
   /** Whether time has brought something about; asked at any contact. */
@@ -275,7 +278,10 @@ export class Delegations implements Clock {
   }
 
   #judge(stored: StoredDelegation, now: number): StoredDelegation {
-    const written = this.#write(stored, judge(stored.delegation, now, this.#rules()), now);
+    const transition = this.#isRemoved()
+      ? callerRemoved(stored.delegation, now)
+      : judge(stored.delegation, now, this.#rules());
+    const written = this.#write(stored, transition, now);
     const { delegation, seq } = written;
     this.#dispatchSoon(seq, delegation);
     // A clock that rang for nothing, e.g. after the threshold was changed, is set anew, or stands still.
@@ -305,6 +311,8 @@ export class Delegations implements Clock {
   async #dispatch(seq: number): Promise<void> {
     const stored = this.#core.delegations.at(seq);
     if (!stored || this.#dispatching.has(seq) || !wantsDispatch(stored.delegation, Date.now())) return;
+    // Its end is only a matter of time.
+    if (this.#isRemoved()) return;
     const dispatching = this.#take(seq, stored).finally(() => this.#dispatching.delete(seq));
     this.#dispatching.set(seq, dispatching);
     await dispatching;
@@ -351,6 +359,10 @@ export class Delegations implements Clock {
     const stored = this.#core.delegations.find(id);
     if (!stored) throw new Refusal("delegation.not_found");
     return stored;
+  }
+
+  #isRemoved(): boolean {
+    return this.#core.profile.get().removedAt !== null;
   }
 
   #callerId(): string {

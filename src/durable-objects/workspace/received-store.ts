@@ -29,16 +29,23 @@ const OPEN = "status IN ('dispatched', 'in_progress')";
 /** Who sent this workspace which delegation, one row an attempt. */
 export class ReceivedStore {
   readonly #sql: SqlStorage;
+  /** No deadline is earlier; undefined until the rows have been looked at, for which no index is worth its rows. */
+  #oldest: number | null | undefined;
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
   }
 
   put({ received, activitySeq }: StoredReceived): void {
+    if (this.#oldest !== undefined) this.#oldest = Math.min(this.#oldest ?? received.deadline, received.deadline);
     this.#sql.exec(
-      `INSERT OR REPLACE INTO received (attempt_id, caller_id, delegation_id, status, created_at, updated_at, deadline,
+      `INSERT INTO received (attempt_id, caller_id, delegation_id, status, created_at, updated_at, deadline,
          dispatch, last_heartbeat, cancel_requested, withdrawn, activity_seq, error, task_preview)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at,
+         dispatch = excluded.dispatch, last_heartbeat = excluded.last_heartbeat,
+         cancel_requested = excluded.cancel_requested, withdrawn = excluded.withdrawn,
+         activity_seq = excluded.activity_seq, error = excluded.error`,
       received.attemptId,
       received.callerId,
       received.delegationId,
@@ -65,8 +72,8 @@ export class ReceivedStore {
     return this.#read("SELECT * FROM received WHERE attempt_id = ?", attemptId);
   }
 
-  open(): StoredReceived[] {
-    return this.#read(`SELECT * FROM received WHERE ${OPEN}`);
+  open(limit: number): StoredReceived[] {
+    return this.#read(`SELECT * FROM received WHERE ${OPEN} LIMIT ?`, limit);
   }
 
   /** The newest ones by their last change, but for ends whose task never came and for what is its own. */
@@ -77,14 +84,26 @@ export class ReceivedStore {
     );
   }
 
-  prune(before: number, limit: number): void {
-    this.#sql.exec(
-      `DELETE FROM received WHERE (attempt_id, caller_id) IN
-         (SELECT attempt_id, caller_id FROM received WHERE updated_at < ? AND deadline < ? LIMIT ?)`,
-      before,
-      before,
-      limit,
-    );
+  /** The first deadline of all, past or not. */
+  oldest(): number | null {
+    if (this.#oldest === undefined) {
+      this.#oldest = this.#sql.exec<{ at: number | null }>("SELECT min(deadline) AS at FROM received").one().at;
+    }
+    return this.#oldest;
+  }
+
+  /** Forgets what memory holds of the table, after a turn that was rolled back. */
+  forget(): void {
+    this.#oldest = undefined;
+  }
+
+  /** Drops what has not changed since `before`, nor was due after it; returns how many. */
+  prune(before: number, limit: number): number {
+    this.#oldest = undefined;
+    const over = "SELECT attempt_id, caller_id FROM received WHERE deadline < ? AND updated_at < ? LIMIT ?";
+    return this.#sql
+      .exec(`DELETE FROM received WHERE (attempt_id, caller_id) IN (${over}) RETURNING 1`, before, before, limit)
+      .toArray().length;
   }
 
   #read(query: string, ...values: SqlStorageValue[]): StoredReceived[] {

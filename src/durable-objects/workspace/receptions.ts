@@ -1,7 +1,14 @@
 import { digestOf } from "../../domain/credential.ts";
 import type { HeartbeatAnswer } from "../../domain/delegation-heartbeat.ts";
 import { taskMessage } from "../../domain/delegation-message.ts";
-import { beatReceived, meantReceived, type Received, receive, receiveEnd } from "../../domain/delegation-received.ts";
+import {
+  abandoned,
+  beatReceived,
+  meantReceived,
+  type Received,
+  receive,
+  receiveEnd,
+} from "../../domain/delegation-received.ts";
 import type { HeartbeatRequest, UpdateRequest } from "../../domain/delegation-request.ts";
 import { memberText } from "../../domain/json-text.ts";
 import type { Core } from "./core.ts";
@@ -98,10 +105,15 @@ export class Receptions {
     return answer;
   }
 
-  /** This workspace has been removed: nobody works on what it had open. */
-  calleeRemoved(now: number): void {
-    for (const { received } of this.#core.received.open())
+  /** This workspace has been removed: nobody works on what it had open. Tells the owners of some of it. */
+  calleeRemoved(limit: number, now: number): void {
+    for (const stored of this.#core.received.open(limit)) {
+      const { received } = stored;
+      this.#withdrawMail(stored);
+      this.#withdrawWaiting(received, now);
+      this.#core.received.put({ ...stored, received: abandoned(received, now) });
       this.#owners.tell(received, { kind: "removed", attemptId: received.attemptId }, now);
+    }
   }
 
   /** The seq of the inbox row that now holds the task, or null when it goes by a call. */

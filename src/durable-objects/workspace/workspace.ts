@@ -28,6 +28,7 @@ import { Core } from "./core.ts";
 import { delegationLines, inFull } from "./delegation-lines.ts";
 import { delegationList } from "./delegation-list.ts";
 import { DelegationPost } from "./delegation-post.ts";
+import { DelegationRemoval } from "./delegation-removal.ts";
 import type { PlainOutcome, TaskEnd, TaskHandOver, WordToOwner } from "./delegation-words.ts";
 import { DelegationWriting } from "./delegation-writing.ts";
 import { type DelegateAnswer, Delegations, type RecordAnswer, type SweepFinding } from "./delegations.ts";
@@ -78,6 +79,7 @@ export class Workspace extends DurableObject<Env> {
   readonly #files: Files;
   readonly #delegations: Delegations;
   readonly #receptions: Receptions;
+  readonly #removal: DelegationRemoval;
   readonly #blobs: BlobStore | null;
   readonly #turns: Turns;
 
@@ -105,6 +107,7 @@ export class Workspace extends DurableObject<Env> {
     this.#delegations = new Delegations(core, new DelegationWriting(core, post, this.#push), lines.takeTask, (work) =>
       this.#turns.apply(work),
     );
+    this.#removal = new DelegationRemoval(core, this.#delegations, this.#receptions, (work) => this.#turns.apply(work));
     this.#files = new Files(core, blobs);
     this.#blobs = blobs;
     this.#turns = new Turns(ctx, {
@@ -115,7 +118,15 @@ export class Workspace extends DurableObject<Env> {
       delegations: this.#delegations,
       errands: [this.#push, this.#delegations, post],
       receivers: receiversOf(env),
-      clocks: [this.#delegations, post, this.#push, this.#queue, this.#files, new Retention(core, blobs)],
+      clocks: [
+        this.#removal,
+        this.#delegations,
+        post,
+        this.#push,
+        this.#queue,
+        this.#files,
+        new Retention(core, blobs),
+      ],
     });
   }
 
@@ -156,8 +167,7 @@ export class Workspace extends DurableObject<Env> {
     await this.#turns.apply((now) => {
       tokens.revokeAll(now * 1000);
       profile.set({ removedAt, status: "removed", currentTask: "", activeTasks: 0 });
-      this.#delegations.callerRemoved(now);
-      this.#receptions.calleeRemoved(now);
+      this.#removal.slice(now);
       const payload = JSON.stringify(cascade === null ? {} : { cascade_deleted: cascade });
       events.record("WORKSPACE_REMOVED", payload, now * 1000);
     });
