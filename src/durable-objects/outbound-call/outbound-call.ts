@@ -139,10 +139,12 @@ export class OutboundCall extends DurableObject<Env> {
     const stored = bodyKey === null ? body : await this.#stored(bodyKey);
     // Nothing was sent, which is all that this kind says.
     if (stored === null) return { kind: "not_sent", reason: "the stored request is gone" };
+    const config = configOf(this.env);
     return observe({
       url,
       body: stored,
-      policy: pushUrlPolicy(configOf(this.env)),
+      policy: pushUrlPolicy(config),
+      isProbed: config.localPlatform,
       answerBytesMax: this.#blobs ? ANSWER_BYTES_MAX : LARGE_BODY_BYTES,
       ceilingMs: CALL_CEILING_MS,
     });
