@@ -10,6 +10,7 @@ import {
   openFacts,
   type Queued,
 } from "./delegation.ts";
+import { withdrawn } from "./delegation-control.ts";
 import {
   type DelegationEffect,
   receivedMessage,
@@ -80,11 +81,18 @@ export function settleDispatch(delegation: Delegation, told: DispatchReport, now
     if (reply.kind === "pass") outcome = POLL_DELIVERED;
   }
   const { current } = delegation;
-  if (!isOpen(current) || current.attemptId !== attemptId || current.dispatch !== dispatch)
-    return unchanged(delegation);
+  if (current.attemptId !== attemptId || current.dispatch !== dispatch) return unchanged(delegation);
+  if (!isOpen(current)) return isSurelyUnsent(outcome) ? withdrawn(delegation, attemptId) : unchanged(delegation);
   return dispatch > 0
     ? settleOpen(delegation, current, outcome, now)
     : settleRecorded(delegation, current, outcome, now);
+}
+
+/** Whether a call did not reach the callee and will not; a busy callee's may wait in its queue. */
+function isSurelyUnsent(outcome: DispatchOutcome): boolean {
+  if (outcome.kind !== "call_ended") return false;
+  const { delivered, reply } = outcome.outcome;
+  return delivered === "no" && reply.kind !== "queue";
 }
 
 /** The words of a push answer; null when it has none. */

@@ -397,6 +397,14 @@ describe("a task that was taken back unread", () => {
     expect(cancel(known.delegation, { actor: "admin", reason: null }, NOW).cancelRequested).toBe(true);
   });
 
+  it("is known to be when its call was surely not sent, and only then", () => {
+    const called = cancel(told(queued(), callStarted).delegation, { actor: "admin", reason: null }, NOW).delegation;
+    expect(told(called, undelivered).delegation.current).toMatchObject({ state: "cancelled", withdrawn: true });
+    for (const outcome of [busy, vanished, callStarted, pollDelivered]) {
+      expect(told(called, outcome).delegation).toBe(called);
+    }
+  });
+
   it.each([
     ["of another attempt", cancelled, RETRY_ID],
     ["of one that is open", dispatched(), ID],

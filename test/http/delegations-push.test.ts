@@ -178,6 +178,27 @@ describe("a task for a push target", () => {
     expect(await textsOf(caller)).toEqual(["I did get it"]);
   });
 
+  it("cancelled before its call has started is never sent, and may be had again without force", async () => {
+    const { caller, callee } = await aScripted("echo");
+    later(60 * 60_000);
+    const id = await aDelegation(caller, callee);
+    await until("the call is handed over", async () => (await entryOf(caller, id)).status === "dispatched");
+    await act(caller, id, "cancel");
+    await until("the call is taken back", async () => {
+      await makeCalls(callee);
+      return (await rowsOf(callee, { method: "message/send", status: "error" })).length === 1;
+    });
+    expect(await callee.player.received()).toEqual([]);
+    await until("it may be had again", async () => {
+      const { status } = await call(`/admin/delegations/${id}/retry?caller_id=${caller.id}`, { json: {} });
+      return status === 202;
+    });
+    await until("the new attempt is made", async () => {
+      await makeCalls(callee);
+      return (await callee.player.received()).length === 1;
+    });
+  });
+
   it("goes on without the caller for as long as it takes", async () => {
     const { caller, callee } = await aScripted("hold");
     const id = await aDelegation(caller, callee);

@@ -70,6 +70,12 @@ export class CallStore {
     return this.#sql.exec<StoredCall>("SELECT * FROM calls WHERE call_id = ? LIMIT 1", callId).toArray()[0] ?? null;
   }
 
+  /** The open call that takes a delegated task to the agent. */
+  openFor(callerId: string, attemptId: string): number | null {
+    const query = "SELECT seq FROM calls WHERE attempt_id = ? AND caller_id = ? LIMIT 1";
+    return this.#sql.exec<{ seq: number }>(query, attemptId, callerId).toArray()[0]?.seq ?? null;
+  }
+
   remove(seq: number): void {
     this.#sql.exec("DELETE FROM calls WHERE seq = ?", seq);
   }

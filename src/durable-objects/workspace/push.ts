@@ -24,8 +24,12 @@ export type PushReceived =
   | { readonly mode: "call"; readonly intent: Omit<CallIntent, "body" | "bodyKey"> }
   | ({ readonly mode: "queued"; readonly why: "busy" | "working" } & QueuePlace);
 
-/** Hands a call to its own object. */
-export type HandOver = (intent: CallIntent) => Promise<CallAnswer>;
+/** The line to a call's own object. */
+export interface CallLine {
+  handOver(intent: CallIntent): Promise<CallAnswer>;
+  /** Takes it back unless it has started. */
+  withdraw(intent: CallIntent): Promise<void>;
+}
 
 /** The calls of a push target: decided and written here, made in an object of their own, reported back here. */
 export class Push implements Clock {
@@ -33,15 +37,15 @@ export class Push implements Clock {
   readonly #core: Core;
   readonly #queue: Queue;
   readonly #owners: OwnerTelling;
-  readonly #handOver: HandOver;
+  readonly #line: CallLine;
   /** Calls that the current turn decided on and that no Worker hands over. */
   #fresh: number[] = [];
 
-  constructor(core: Core, queue: Queue, owners: OwnerTelling, handOver: HandOver) {
+  constructor(core: Core, queue: Queue, owners: OwnerTelling, line: CallLine) {
     this.#core = core;
     this.#queue = queue;
     this.#owners = owners;
-    this.#handOver = handOver;
+    this.#line = line;
   }
 
   /**
@@ -118,6 +122,12 @@ export class Push implements Clock {
       hand_over_at: now + HAND_OVER_AFTER_MS,
     });
     this.#fresh.push(seq);
+  }
+
+  /** The attempt has ended: its call is taken back where it has not started. */
+  recall(callerId: string, attemptId: string): void {
+    const seq = this.#core.calls.openFor(callerId, attemptId);
+    if (seq !== null) this.#fresh.push(seq);
   }
 
   /** The queue id of a call whose caller waits no longer; null when its outcome has been reported meanwhile. */
@@ -212,7 +222,9 @@ export class Push implements Clock {
     const call = calls.find(seq);
     if (!call) return;
     try {
-      await this.#handOver({ ...this.#intentOf(call), ...this.#requestOf(call) });
+      const intent = { ...this.#intentOf(call), ...this.#requestOf(call) };
+      const isWanted = this.#owners.isWanted({ callerId: call.caller_id, attemptId: call.attempt_id });
+      await (isWanted ? this.#line.handOver(intent) : this.#line.withdraw(intent));
       // Only a call that the Worker should have handed over needs a later look; its report deletes the row.
       if (call.hand_over_at <= now) calls.handOverAt(seq, now + REMIND_AFTER_MS);
     } catch (error) {

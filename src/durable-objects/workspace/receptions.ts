@@ -76,6 +76,7 @@ export class Receptions {
     const isTakenBack = known !== null && withdraw && this.#withdrawMail(known);
     // Whoever ended the attempt, be it the agent itself: what still waits for a hand free is not sent after it.
     const isUnsent = known !== null && this.#withdrawWaiting(received, now);
+    if (known) this.#push.recall(callerId, received.attemptId);
     const withdrawn = known?.received.status === "dispatched" && withdraw && (isTakenBack || isUnsent);
     this.#core.received.put({ received: { ...received, withdrawn }, activitySeq: known?.activitySeq ?? null });
   }

@@ -100,9 +100,10 @@ export class Workspace extends DurableObject<Env> {
     });
     const owners = new OwnerTelling(core, post);
     this.#queue = new Queue(core, this.#messages, owners);
-    this.#push = new Push(core, this.#queue, owners, (intent) =>
-      outboundCallStub(env, intent.callId).start({ intent, waitMs: 0 }),
-    );
+    this.#push = new Push(core, this.#queue, owners, {
+      handOver: (intent) => outboundCallStub(env, intent.callId).start({ intent, waitMs: 0 }),
+      withdraw: (intent) => outboundCallStub(env, intent.callId).withdraw({ intent }),
+    });
     this.#receptions = new Receptions(core, this.#messages, this.#push, this.#queue, owners);
     this.#delegations = new Delegations(core, new DelegationWriting(core, post, this.#push), lines.takeTask, (work) =>
       this.#turns.apply(work),
