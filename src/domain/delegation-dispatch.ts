@@ -82,7 +82,10 @@ export function settleDispatch(delegation: Delegation, told: DispatchReport, now
   }
   const { current } = delegation;
   if (current.attemptId !== attemptId || current.dispatch !== dispatch) return unchanged(delegation);
-  if (!isOpen(current)) return isSurelyUnsent(outcome) ? withdrawn(delegation, attemptId) : unchanged(delegation);
+  if (!isOpen(current)) {
+    const isUnsent = current.delivery === "pending" && isSurelyUnsent(outcome);
+    return isUnsent ? withdrawn(delegation, attemptId) : unchanged(delegation);
+  }
   return dispatch > 0
     ? settleOpen(delegation, current, outcome, now)
     : settleRecorded(delegation, current, outcome, now);
