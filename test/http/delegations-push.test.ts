@@ -17,6 +17,7 @@ import {
 import { type Agent, anAgent, call, tell } from "../support/platform.ts";
 import { becomeUnroutable } from "../support/push-rows.ts";
 import { beat } from "../support/queue-item.ts";
+import { quiet } from "../support/quiet.ts";
 import { until } from "../support/until.ts";
 
 const RETRY_MS = 8_000;
@@ -184,6 +185,9 @@ describe("a task for a push target", () => {
     const id = await aDelegation(caller, callee);
     await until("the call is handed over", async () => (await entryOf(caller, id)).status === "dispatched");
     await act(caller, id, "cancel");
+    await entryWhen(callee, id, "failed");
+    // What the end set in motion arrives before the call's alarm rings.
+    await quiet(callee.id);
     await until("the call is taken back", async () => {
       await makeCalls(callee);
       return (await rowsOf(callee, { method: "message/send", status: "error" })).length === 1;
