@@ -629,6 +629,11 @@ export const REFUSALS = {
     error: "delegation_id belongs to several callers",
     hint: "Name the caller as well, as ?caller_id=; candidates lists who used this id.",
   },
+  "delegation.id_taken": {
+    status: 409,
+    error: "delegation_id is taken by a delegation to another target",
+    hint: "target_id is the target of the delegation that has this id. Record another one under an id of its own.",
+  },
   "delegation.ended": {
     status: 409,
     error: "delegation has ended",
@@ -643,6 +648,16 @@ export const REFUSALS = {
     status: 409,
     error: "delegation outcome is unknown",
     hint: "The target may have done the task, or may be doing it. Retry with force to have it done once more.",
+  },
+  "delegation.key_bound": {
+    status: 409,
+    error: "idempotency_key is bound by another delegation",
+    hint: "The task was delegated anew under its key; holder is that delegation. Retry with force to have it done once more.",
+  },
+  "delegation.too_many_attempts": {
+    status: 409,
+    error: "delegation has had too many attempts",
+    hint: "Delegate the task anew: each delegation keeps all its attempts.",
   },
   "delegation.unknown_filter": {
     status: 400,

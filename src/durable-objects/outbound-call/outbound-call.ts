@@ -68,6 +68,24 @@ export class OutboundCall extends DurableObject<Env> {
     return this.#answer();
   }
 
+  /** Takes a call back unless it has started: it ends as one that was not sent, and is reported like any other. One that has goes on. */
+  async withdraw({ intent }: { intent: CallIntent }): Promise<void> {
+    const notSent: Observation = { kind: "not_sent", reason: "taken back before it was sent" };
+    const ended = await this.#kept(intent, notSent, judgePush(notSent, intent.target), 0);
+    const known = this.#state.intent;
+    const last = known && this.#state.ended(known.attempt);
+    const isNew = known === null || (intent.attempt > known.attempt && last?.outcome.delivered === "no");
+    const isUnstarted = known?.attempt === intent.attempt && !this.#state.hasStarted(intent.attempt);
+    if (!isNew && !isUnstarted) {
+      await this.start({ intent, waitMs: 0 });
+      return;
+    }
+    this.#state.begin(intent);
+    this.#state.start(intent.attempt);
+    this.#state.end(intent.attempt, ended);
+    await this.ctx.storage.setAlarm(Date.now());
+  }
+
   override async alarm(): Promise<void> {
     const intent = this.#state.intent;
     if (!intent) return;
@@ -139,10 +157,12 @@ export class OutboundCall extends DurableObject<Env> {
     const stored = bodyKey === null ? body : await this.#stored(bodyKey);
     // Nothing was sent, which is all that this kind says.
     if (stored === null) return { kind: "not_sent", reason: "the stored request is gone" };
+    const config = configOf(this.env);
     return observe({
       url,
       body: stored,
-      policy: pushUrlPolicy(configOf(this.env)),
+      policy: pushUrlPolicy(config),
+      isProbed: config.localPlatform,
       answerBytesMax: this.#blobs ? ANSWER_BYTES_MAX : LARGE_BODY_BYTES,
       ceilingMs: CALL_CEILING_MS,
     });

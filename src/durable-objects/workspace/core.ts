@@ -108,6 +108,7 @@ export class Core {
     this.uploads.reconsider();
     this.delegations.forget();
     this.machines.forget();
+    this.received.forget();
   }
 }
 
