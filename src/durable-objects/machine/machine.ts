@@ -92,7 +92,7 @@ export class Machine extends DurableObject<Env> {
     const outcome = await provisioner.start({
       ...place,
       workspaceId: job.workspaceId,
-      env: machineEnvironment(facts, secrets.value),
+      env: machineEnvironment(facts.runtime, secrets.value),
       files: token === null ? files : { ...files, [TOKEN_FILE]: token },
       resetSession,
     });
