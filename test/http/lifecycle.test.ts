@@ -59,8 +59,6 @@ describe("a workspace whose machine the platform runs", () => {
         API_KEY: "s3cret",
         MODEL: "anthropic/claude",
         LLM_PROVIDER: "anthropic",
-        MOLECULE_AGENT_ROLE: "builds",
-        PARENT_ID: parent,
       },
     });
     await registered(body.id);

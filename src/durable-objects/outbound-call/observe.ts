@@ -1,5 +1,6 @@
 import { isCloudflareMade, type Observation } from "../../domain/a2a-outcome.ts";
 import { checkPushUrl, type UrlPolicy } from "../../domain/url-guard.ts";
+import { withDeadline } from "../../time-limit.ts";
 import { NOT_SENT_HEADER } from "./not-sent.ts";
 
 /** Answers up to this size are kept; a larger one counts as failed and is never cut. */
@@ -18,17 +19,16 @@ export interface Call {
 }
 
 /** Makes one call, once, and tells what came of it. Redirects are answers: nothing is followed. Never throws. */
-export async function observe({
-  url,
-  body,
-  policy,
-  answerBytesMax,
-  ceilingMs,
-  isProbed = false,
-}: Call): Promise<Observation> {
-  const check = checkPushUrl(url, policy);
+export async function observe(call: Call): Promise<Observation> {
+  const check = checkPushUrl(call.url, call.policy);
   if (!check.ok) return { kind: "guard_refused", reason: check.refusal.message };
-  const signal = AbortSignal.timeout(ceilingMs);
+  return withDeadline(call.ceilingMs, (deadline) => observeUntil(deadline, call));
+}
+
+async function observeUntil(
+  signal: AbortSignal,
+  { url, body, answerBytesMax, isProbed = false }: Call,
+): Promise<Observation> {
   let response: Response;
   try {
     response = await fetch(url, {

@@ -12,6 +12,7 @@ import { unwrap } from "../../domain/refusal.ts";
 import { log } from "../../log.ts";
 import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import { isLargeBody, LARGE_BODY_BYTES, readLargeBody, storeLargeBody } from "../../storage/large-body.ts";
+import { within } from "../../time-limit.ts";
 import { workspaceStub } from "../shared/stubs.ts";
 import type { CallAnswer, CallIntent, CallOutcome, KeptText, QueuePlace } from "./call.ts";
 import { CallState, type Ended } from "./call-state.ts";
@@ -228,7 +229,7 @@ export class OutboundCall extends DurableObject<Env> {
     const { callId, attempt, reportTo } = intent;
     try {
       const reply = workspaceStub(this.env, reportTo).reportCall({ callId, attempt, outcome, repeated });
-      return unwrap((await within(REPORT_TIMEOUT_MS, reply)).outcome);
+      return unwrap((await within(reply, REPORT_TIMEOUT_MS)).outcome);
     } catch (error) {
       log.warn("call.not_reported", { ...factsOf(intent), reason: error instanceof Error ? error.name : "unknown" });
       return null;
@@ -281,16 +282,4 @@ function refusedAsBusy({ nativeSession }: PushTarget): CallAnswer {
 
 function factsOf({ callId, attempt, reportTo, target }: CallIntent) {
   return { call_id: callId, attempt, workspace_id: reportTo, method: target.method };
-}
-
-async function within<T>(limitMs: number, work: Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("timed out")), limitMs);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
