@@ -1,0 +1,83 @@
+import { env } from "cloudflare:test";
+import { expect, it } from "vitest";
+import { aControlPlane, aDockerEngine } from "../support/machine-server.ts";
+import { call } from "../support/platform.ts";
+import { until } from "../support/until.ts";
+
+const controlPlane = aControlPlane();
+const docker = aDockerEngine();
+
+// Both backends: set before anything has read its configuration.
+env.MOLECULE_ORG_ID = "org-of-both";
+env.CP_PROVISION_URL = controlPlane.url;
+env.DOCKER_HOST = docker.url;
+
+const headers = { "X-Molecule-Org-Id": "org-of-both" };
+const post = (path: string, json: unknown = {}) => call(path, { json, headers });
+
+/** What the control plane was asked for a workspace, once it was asked so often. */
+async function askedOf(id: string, count: number): Promise<string[]> {
+  return until(`the control plane was asked ${count} times`, async () => {
+    const received = (await controlPlane.received()).filter(({ path, body }) => `${path}${body}`.includes(id));
+    const asked = received.map(
+      ({ method, path }) => `${method} ${path.replace(/^.*(?=\/cp\/)/, "").replaceAll(id, ":id")}`,
+    );
+    return asked.length >= count && asked;
+  });
+}
+
+/** The agent's first registration, without a token: it gets the only one there is. */
+async function firstRegistration(id: string): Promise<string> {
+  const json = { id, delivery_mode: "poll", agent_card: { name: "agent" } };
+  const { status, body, text } = await call("/registry/register", { json, headers });
+  if (status !== 200) throw new Error(text);
+  return body.auth_token;
+}
+
+it("with both backends every verb calls the control plane exactly so, and Docker never", async () => {
+  const { body, status } = await post("/workspaces", { name: "both", runtime: "codex" });
+  expect(status).toBe(201);
+  const { id } = body;
+  expect(await askedOf(id, 1)).toEqual(["POST /cp/workspaces/provision"]);
+  await until("it runs", async () => (await controlPlane.show()).running.includes(id));
+  const token = await firstRegistration(id);
+  expect(token).toMatch(/^mol_/);
+
+  expect((await post(`/workspaces/${id}/restart`)).body.status).toBe("provisioning");
+  const restarted = await askedOf(id, 3);
+  expect(restarted[1]).toMatch(/^DELETE \/cp\/workspaces\/:id\?instance_id=i-/);
+  expect(restarted[2]).toBe("POST /cp/workspaces/provision");
+  expect((await call(`/workspaces/${id}/state`, { token, headers })).status).toBe(401);
+  await firstRegistration(id);
+
+  await post(`/workspaces/${id}/pause`);
+  expect((await askedOf(id, 4))[3]).toMatch(/^DELETE /);
+  await post(`/workspaces/${id}/resume`);
+  expect((await askedOf(id, 5))[4]).toBe("POST /cp/workspaces/provision");
+  await firstRegistration(id);
+
+  await post(`/workspaces/${id}/hibernate`);
+  expect((await askedOf(id, 6))[5]).toMatch(/^DELETE /);
+  await until("it sleeps", async () => (await call(`/workspaces/${id}`, { headers })).body.status === "hibernated");
+  await post(`/workspaces/${id}/restart`);
+  expect((await askedOf(id, 7))[6]).toBe("POST /cp/workspaces/provision");
+  await until("it runs", async () => (await controlPlane.show()).running.includes(id));
+
+  expect((await call(`/workspaces/${id}/console`, { headers })).body).toEqual({ output: "booted" });
+  await call(`/workspaces/${id}`, { method: "DELETE", headers });
+  const removed = await askedOf(id, 9);
+  expect(removed.slice(7)).toEqual([
+    "GET /cp/admin/workspaces/:id/console",
+    expect.stringMatching(/^DELETE \/cp\/workspaces\/:id\?instance_id=i-/),
+  ]);
+  await until("nothing runs", async () => (await controlPlane.show()).running.length === 0);
+  expect(await docker.received()).toEqual([]);
+});
+
+it("a machine whose start answer is lost is stopped without an id, before another one starts", async () => {
+  await controlPlane.fail({ method: "POST", kind: "lose_answer" } as never);
+  const { body } = await post("/workspaces", { name: "cut", runtime: "codex" });
+  const asked = await askedOf(body.id, 2);
+  expect(asked).toEqual(["POST /cp/workspaces/provision", "DELETE /cp/workspaces/:id"]);
+  await until("it failed", async () => (await call(`/workspaces/${body.id}`, { headers })).body.status === "failed");
+});
