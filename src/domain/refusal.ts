@@ -200,11 +200,6 @@ export const REFUSALS = {
     hint: "Send acked_seq, the seq of the last row handled, or id, its id.",
   },
   "activity.ack_negative": { status: 400, error: "acked_seq must be >= 0", hint: "A seq is never negative." },
-  "workspace.purge_unsupported": {
-    status: 501,
-    error: "purge is not available on this deployment",
-    hint: "Remove the workspace without purge; its history stays in the ledger.",
-  },
   "admin.unknown_filter": {
     status: 400,
     error: "unknown status filter",

@@ -61,6 +61,16 @@ export interface Removal {
   readonly cascade: number | null;
 }
 
+/** How a purge began; `pending`: some of its objects have still something to delete, and will. */
+export type Purged =
+  | { readonly kind: "purged"; readonly cascade: number; readonly stopsPending: number; readonly pending: boolean }
+  | Extract<Removed, { kind: "unconfirmed" }>;
+
+/** What a purged workspace's object is told; it may never have heard of its creation, or of its removal. */
+export interface Purging extends Removal {
+  readonly workspaceId: string;
+}
+
 /** What the parent of a collapsed subtree is told; names. */
 export interface Collapse {
   readonly removed: readonly string[];
@@ -78,6 +88,12 @@ export interface Mark {
 export interface MachineSweep {
   readonly name: "machines";
   readonly ids: readonly string[];
+}
+
+/** Purges that should have ended, in case an alarm or an object was lost. */
+export interface PurgeSweep {
+  readonly name: "purges";
+  readonly purges: readonly Purging[];
 }
 
 /** What operators watch of all objects together. Times in ms since 1970. */
@@ -184,6 +200,32 @@ export class Directory extends DurableObject<Env> {
     });
   }
 
+  /**
+   * Purges a workspace with everything that hangs below it, removed before or not, as far as anything is left of it.
+   * One with live children wants `confirmed`; an unknown one is purged already, and so is one that this was asked for
+   * before, though its objects may still have to end it.
+   */
+  purge(input: { id: string; confirmed: boolean }): Promise<Reply<Purged>> {
+    return reply(async () => {
+      const now = Date.now();
+      const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
+      if (!node) return { kind: "purged", cascade: 0, stopsPending: 0, pending: false };
+      this.#open();
+      const children = this.#nodes.descendants(node.id).filter(({ parent_id }) => parent_id === node.id);
+      if (children.length > 0 && !input.confirmed) {
+        return { kind: "unconfirmed", children: children.map(({ id, name }) => ({ id, name })) };
+      }
+      const below = this.#nodes.unpurgedDescendants(node.id);
+      const purged = node.purged_at === null ? [node, ...below] : below;
+      const effects = this.ctx.storage.transactionSync(() => this.#purge(purged, node.id, now));
+      log.info("directory.purged", { workspace_id: node.id, cascade: below.length });
+      await this.#tellAll(effects, now);
+      const stopsPending = purged.reduce((sum, { id }) => sum + this.#takeStopsPending(id), 0);
+      const pending = [node, ...below].some(({ id }) => this.#nodes.find(id)?.lifecycle_due != null);
+      return { kind: "purged", cascade: below.length, stopsPending, pending };
+    });
+  }
+
   /** Removes all descendants of a workspace and keeps itself; answers their names. */
   collapse(input: { id: string }): Promise<Reply<{ removed: string[] }>> {
     return reply(async () => {
@@ -253,9 +295,12 @@ export class Directory extends DurableObject<Env> {
     });
   }
 
-  /** What a look after a workspace's machines found: when to look again. */
-  async lookedAfter(input: { id: string; due: number | null }): Promise<void> {
-    if (this.#schema.state === "ready") this.#nodes.lookAgain(input.id, input.due);
+  /** What a look after a workspace's machines, or its purge, found: when to look again. */
+  async lookedAfter(input: { id: string; due: number | null; purge?: boolean }): Promise<void> {
+    if (this.#schema.state !== "ready") return;
+    // A look after machines that began before the purge says nothing of it.
+    const isPurged = this.#nodes.find(input.id)?.purged_at != null;
+    if (isPurged === (input.purge ?? false)) this.#nodes.lookAgain(input.id, input.due);
   }
 
   /** The canvas's viewport, one for everybody, as JSON. */
@@ -313,10 +358,7 @@ export class Directory extends DurableObject<Env> {
   view(input: { id: string; includeRemoved: boolean }): Promise<Reply<string>> {
     return reply(async () => {
       const node = this.#require(input.id);
-      if (node.removed_at !== null && !input.includeRemoved) {
-        const removedAt = new Date(node.removed_at).toISOString();
-        throw new Refusal("workspace.removed", { details: { id: node.id, removed_at: removedAt } });
-      }
+      if (node.removed_at !== null && !input.includeRemoved) throw removedRefusal(node);
       const [complete = node] = await this.#shown([node]);
       return publicViewJson(complete, Date.now());
     });
@@ -350,7 +392,7 @@ export class Directory extends DurableObject<Env> {
     if (this.#schema.state !== "ready") return [];
     return ids.flatMap((id) => {
       const node = this.#nodes.find(id);
-      return node ? [{ id, name: node.name, role: node.role }] : [];
+      return node && node.purged_at === null ? [{ id, name: node.name, role: node.role }] : [];
     });
   }
 
@@ -478,12 +520,15 @@ export class Directory extends DurableObject<Env> {
   async beginSweeps(input: {
     againInMs: Partial<Record<SweepName, number>>;
     all: boolean;
-  }): Promise<(BegunSweep | MachineSweep)[]> {
+  }): Promise<(BegunSweep | MachineSweep | PurgeSweep)[]> {
     if (this.#schema.state !== "ready") return [];
     const now = Date.now();
-    const ids = this.#nodes.lifecycleDue(now, MACHINE_SWEEP_LIMIT);
+    const due = this.#nodes.lifecycleDue(now, MACHINE_SWEEP_LIMIT);
+    const ids = due.filter(({ purged_at }) => purged_at === null).map(({ id }) => id);
+    const purges = due.filter(({ purged_at }) => purged_at !== null).map((node) => purgingOf(node, null));
     const machines: MachineSweep[] = ids.length === 0 ? [] : [{ name: "machines", ids }];
-    return [...this.#sweeps.begin(input.againInMs, input.all, now), ...machines];
+    const purging: PurgeSweep[] = purges.length === 0 ? [] : [{ name: "purges", purges }];
+    return [...this.#sweeps.begin(input.againInMs, input.all, now), ...machines, ...purging];
   }
 
   /** How a sweep went. */
@@ -613,6 +658,20 @@ export class Directory extends DurableObject<Env> {
     });
   }
 
+  #purge(nodes: readonly NodeRow[], rootId: string, now: number): Effect[] {
+    const cascade = nodes.length - 1;
+    return nodes.map((node) => {
+      const { id } = node;
+      this.#nodes.purge(id, now);
+      this.#secrets.deleteScope(id);
+      this.#nodes.lookAgain(id, now + LIFECYCLE_NET_MS);
+      // Whatever else its object has not heard yet it need not hear any more.
+      this.#effects.withdraw(id);
+      const told = purgingOf({ ...node, removed_at: node.removed_at ?? now }, id === rootId ? cascade : null);
+      return this.#effects.add(id, "purged", told, now);
+    });
+  }
+
   #mark(
     nodes: readonly NodeRow[],
     kind: "paused" | "resumed",
@@ -692,6 +751,7 @@ export class Directory extends DurableObject<Env> {
   #require(id: string): NodeRow {
     const node = this.#schema.state === "absent" ? null : this.#nodes.find(id);
     if (!node) throw new Refusal("workspace.not_found");
+    if (node.purged_at !== null) throw removedRefusal(node);
     return node;
   }
 
@@ -726,12 +786,21 @@ export class Directory extends DurableObject<Env> {
     if (effect.kind === "created") await workspace.created(JSON.parse(effect.payload) as WorkspaceSeed);
     else if (effect.kind === "removed")
       this.#stopsPending.set(effect.receiver, await workspace.removed(JSON.parse(effect.payload) as Removal));
+    else if (effect.kind === "purged") await this.#tellPurged(JSON.parse(effect.payload) as Purging);
     else if (effect.kind === "paused") await workspace.paused(JSON.parse(effect.payload) as Mark);
     else if (effect.kind === "resumed") await workspace.resumed(JSON.parse(effect.payload) as Mark);
     else if (effect.kind === "collapsed") await workspace.collapsed(JSON.parse(effect.payload) as Collapse);
     else if (effect.kind === "placed") await workspace.placed(JSON.parse(effect.payload) as Placement);
     else throw new Error(`unknown effect ${effect.kind}`);
     return "told";
+  }
+
+  /** The minute cron tells it again until it is done: an object that was lost on the way must have its tombstone. */
+  async #tellPurged(purging: Purging): Promise<void> {
+    const { workspaceId } = purging;
+    const { done, stopsPending } = await workspaceStub(this.env, workspaceId).purged(purging);
+    this.#stopsPending.set(workspaceId, stopsPending);
+    if (done) this.#nodes.lookAgain(workspaceId, null);
   }
 
   #open(): void {
@@ -758,6 +827,15 @@ export class Directory extends DurableObject<Env> {
     };
     return new AlarmScheduler(this.ctx.storage, [this.#effects, flushClock], current);
   }
+}
+
+function removedRefusal({ id, removed_at }: NodeRow): Refusal {
+  const removedAt = removed_at === null ? null : new Date(removed_at).toISOString();
+  return new Refusal("workspace.removed", { details: { id, removed_at: removedAt } });
+}
+
+function purgingOf({ id, removed_at }: Pick<NodeRow, "id" | "removed_at">, cascade: number | null): Purging {
+  return { workspaceId: id, removedAt: removed_at ?? 0, cascade };
 }
 
 function sumCounters(texts: readonly string[]): Record<string, number> {

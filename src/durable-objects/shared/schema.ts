@@ -33,6 +33,12 @@ export class Schema {
     this.#state = "ready";
   }
 
+  /** Deletes everything that the object stores, its alarm too: it is absent again. */
+  deleteAll(): Promise<void> {
+    this.#state = "absent";
+    return this.#storage.deleteAll();
+  }
+
   #open(): "absent" | "ready" | "ahead" {
     const { sql } = this.#storage;
     if (sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'schema_steps'").toArray().length === 0) return "absent";

@@ -102,6 +102,11 @@ export class Listeners {
     }
   }
 
+  /** Ends every socket: there is nothing to listen to any more. */
+  closeAll(): void {
+    for (const socket of this.#ctx.getWebSockets()) close(socket, SOCKET_REVOKED, "workspace purged");
+  }
+
   #accept(tag: string, attachment: Attachment): Response {
     const { 0: client, 1: server } = new WebSocketPair();
     this.#ctx.acceptWebSocket(server, [tag]);

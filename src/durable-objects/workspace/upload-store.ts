@@ -210,6 +210,23 @@ export class UploadStore {
     else this.#sql.exec("UPDATE uploads SET state = 'swept', renewed_at = ? WHERE upload = ?", now, upload);
   }
 
+  /** Ends every upload, whatever it waits for: intents are dead, files have expired, and their bytes are gone. */
+  endAll(now: number): void {
+    const files = this.#sql.exec<{ seq: number }>("SELECT seq FROM files WHERE swept_at IS NULL").toArray();
+    for (const { seq } of files) {
+      this.#sql.exec(
+        `UPDATE files SET version = ?1, swept_at = ?2, expires_at = NULL,
+           expired_at = CASE WHEN state IN ('staged', 'fetched') THEN ?2 ELSE expired_at END,
+           state = CASE WHEN state IN ('staged', 'fetched') THEN 'expired' ELSE state END WHERE seq = ?3`,
+        this.#nextVersion(),
+        now,
+        seq,
+      );
+    }
+    this.#sql.exec("UPDATE uploads SET state = 'swept', renewed_at = ? WHERE state <> 'swept'", now);
+    this.reconsider();
+  }
+
   /** Forgets swept uploads that the ledger knows. */
   forgetSwept(now: number, flushedThrough: number): void {
     const uploads = this.#sql

@@ -22,7 +22,7 @@ import { log } from "../../log.ts";
 import { hasProvisioner } from "../../provisioners/backend.ts";
 import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import type { StoredFile } from "../../uploads/serve-upload.ts";
-import type { Collapse, Mark, Removal } from "../directory/directory.ts";
+import type { Collapse, Mark, Purging, Removal } from "../directory/directory.ts";
 import type { MachineReport, StartFacts, StartRequest } from "../machine/job.ts";
 import type { CallReport, QueuePlace } from "../outbound-call/call.ts";
 import type { Reply } from "../shared/reply.ts";
@@ -45,6 +45,7 @@ import { type IncomingMessage, Messages, type Sender } from "./messages.ts";
 import { OwnerTelling } from "./owner-telling.ts";
 import { type HeartbeatInput, Presence, type Registered, type RegistrationInput } from "./presence.ts";
 import type { Profile } from "./profile-store.ts";
+import { Purge } from "./purge.ts";
 import { Push, type PushReceived } from "./push.ts";
 import { Queue, type QueueReader } from "./queue.ts";
 import { Receptions } from "./receptions.ts";
@@ -56,6 +57,8 @@ import { type Turn, Turns } from "./turns.ts";
 
 /** When a sender should try again whose message woke the workspace. */
 const WAKING_S = 15;
+/** How long a purge that has begun may take before it is answered that it goes on. */
+const PURGE_WAIT_MS = 1_500;
 
 /** A workspace's identity as it hands it to another workspace's object, with a verified token. */
 export interface VerifiedCaller {
@@ -87,6 +90,7 @@ export class Workspace extends DurableObject<Env> {
   readonly #delegations: Delegations;
   readonly #receptions: Receptions;
   readonly #machines: Machines;
+  readonly #purge: Purge;
   readonly #blobs: BlobStore | null;
   readonly #turns: Turns;
 
@@ -122,6 +126,19 @@ export class Workspace extends DurableObject<Env> {
       (work) => this.#turns.apply(work),
     );
     this.#blobs = blobs;
+    this.#purge = new Purge({
+      schema: this.#schema,
+      core,
+      blobs,
+      database: core.database,
+      tellOthers: async (now) => {
+        await this.#turns.tellOthers(now);
+        return this.#turns.hasToldOthers && post.dueAt() === null;
+      },
+      hasToldOthers: () => this.#turns.hasToldOthers && post.dueAt() === null,
+      forgetEvents: (workspaceId) => eventHubStub(env).forget({ workspaceId }),
+      apply: (work) => this.#turns.apply(work),
+    });
     this.#turns = new Turns(ctx, {
       schema: this.#schema,
       core,
@@ -130,6 +147,7 @@ export class Workspace extends DurableObject<Env> {
       delegations: this.#delegations,
       errands: [this.#push, this.#delegations, post, this.#machines],
       receivers: receiversOf(env),
+      purge: this.#purge,
       clocks: [
         this.#delegations,
         post,
@@ -142,10 +160,11 @@ export class Workspace extends DurableObject<Env> {
     });
   }
 
-  /** Told by the directory at creation. True when the object now exists; repeatable. */
+  /** Told by the directory at creation. True when the object now exists, which a purged one never does; repeatable. */
   async created(seed: WorkspaceSeed): Promise<boolean> {
     if (this.#schema.state === "ahead") throw new Error("schema ahead");
     if (this.#schema.state === "ready") return true;
+    if (this.#isPurged) return false;
     this.#schema.create();
     const { token, events: recorded, provision, ...facts } = seed;
     this.#core.profile.insert(newProfile(facts));
@@ -161,6 +180,7 @@ export class Workspace extends DurableObject<Env> {
 
   /** Told by the directory: a new name, a new place in the tree. Repeatable; what is older than known is old news. */
   async placed({ changed, ...placement }: Placement): Promise<void> {
+    if (this.#isPurged) return;
     if (this.#schema.state !== "ready") throw new Error("not created yet");
     const { profile, events } = this.#core;
     if (placement.treeVersion <= profile.get().treeVersion) return;
@@ -208,6 +228,7 @@ export class Workspace extends DurableObject<Env> {
    * machines have still to be stopped.
    */
   async removed({ removedAt, cascade }: Removal): Promise<number> {
+    if (this.#isPurged) return 0;
     // An object that has not heard of its creation yet must hear of that first.
     if (this.#schema.state !== "ready") throw new Error("not created yet");
     const { profile, tokens, events } = this.#core;
@@ -223,6 +244,22 @@ export class Workspace extends DurableObject<Env> {
     });
     log.info("workspace.removed", { workspace_id: profile.get().workspaceId });
     return stopsPending(this.#core.machines.get());
+  }
+
+  /**
+   * Told by the directory: nothing is to be left of this workspace. Repeatable, also where the object never heard of
+   * its creation or was lost; answers how far it is, and goes on by itself.
+   */
+  async purged({ workspaceId, ...removal }: Purging): Promise<{ done: boolean; stopsPending: number }> {
+    if (this.#schema.state === "ahead") throw new Error("schema ahead");
+    if (this.#schema.state === "ready") await this.removed(removal);
+    this.#purge.want(workspaceId, Date.now());
+    this.#listeners.closeAll();
+    this.#turns.rearm();
+    await Promise.race([this.#purge.run(), scheduler.wait(PURGE_WAIT_MS)]);
+    this.#turns.rearm();
+    const pending = this.#schema.state === "ready" ? stopsPending(this.#core.machines.get()) : 0;
+    return { done: this.#purge.isDone, stopsPending: pending };
   }
 
   /** A new machine in place of the one that runs; an external workspace has none. */
@@ -300,7 +337,7 @@ export class Workspace extends DurableObject<Env> {
         if (registered.deliveryMode === "poll") this.#push.drain(0, now);
         return registered;
       },
-      { absent: () => null },
+      { absent: () => this.#requireUnpurged() },
     );
   }
 
@@ -330,6 +367,7 @@ export class Workspace extends DurableObject<Env> {
    * agent learns to shut down.
    */
   state(input: { access: Access }): Promise<Reply<WorkspaceStatus | null>> {
+    if (this.#isPurged) return Promise.resolve({ outcome: { ok: true, value: "removed" }, rate: null });
     const removed = this.#schema.state === "ready" && this.#core.profile.get().removedAt !== null;
     const status = () => this.#core.profile.get().status;
     return this.#turns.take(removed ? null : input.access, status, { absent: () => null });
@@ -721,7 +759,12 @@ export class Workspace extends DurableObject<Env> {
   }
 
   override async alarm(): Promise<void> {
-    if (this.#schema.state === "ready") await this.#turns.alarm();
+    if (this.#schema.state === "ready" || this.#isPurged) await this.#turns.alarm();
+  }
+
+  /** Whether nothing is stored here but a purge that goes on, or its tombstone. */
+  get #isPurged(): boolean {
+    return this.#schema.state === "absent" && this.#core.purge.get() !== null;
   }
 
   /** Whoever may write to a sleeping workspace wakes it; a refusal of the message itself must not undo that. */
@@ -736,6 +779,7 @@ export class Workspace extends DurableObject<Env> {
 
   /** A mark counts once, and not after a later one. */
   async #marked(treeVersion: number, work: (now: number) => void): Promise<void> {
+    if (this.#isPurged) return;
     if (this.#schema.state !== "ready") throw new Error("not created yet");
     const { profile } = this.#core;
     const { markVersion, removedAt } = profile.get();
@@ -770,6 +814,13 @@ export class Workspace extends DurableObject<Env> {
     const { workspaceId, runtime } = this.#core.profile.get();
     if (runtime !== "external") throw new Refusal(refusal, { details: { runtime } });
     return workspaceId;
+  }
+
+  /** Nobody, for a workspace that nobody created. */
+  #requireUnpurged(): null {
+    const purge = this.#core.purge.get();
+    if (purge !== null) throw new Refusal("workspace.removed", { details: { id: purge.workspaceId } });
+    return null;
   }
 
   /** Whoever still gets here after a removal is an operator: the tokens are gone. */

@@ -9,7 +9,7 @@ import { checkPushUrl } from "../../domain/url-guard.ts";
 import { CREATE_WORKSPACE, checkCreation } from "../../domain/workspace-creation.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { readPatch } from "../../domain/workspace-patch.ts";
-import type { Creation } from "../../durable-objects/directory/directory.ts";
+import type { Creation, Purged, Removed } from "../../durable-objects/directory/directory.ts";
 import { defaultTier } from "../../provisioners/backend.ts";
 import { json, jsonText } from "../answers.ts";
 import { ask, settled } from "../ask.ts";
@@ -53,14 +53,19 @@ export const workspaceRoutes = new Hono<AppEnv>()
   })
   .delete("/:id", adminOnly, async (c) => {
     const id = workspaceIdParam(c);
-    if (c.req.query("purge") === "true") throw new Refusal("workspace.purge_unsupported");
-    const removed = await ask(c, directoryOf(c).remove({ id, confirmed: c.req.query("confirm") === "true" }));
-    if (removed.kind === "removed") {
-      const { cascade, stopsPending } = removed;
-      const pending = stopsPending === 0 ? {} : { stops_pending: stopsPending };
-      return json({ status: "removed", cascade_deleted: cascade, ...pending });
+    const input = { id, confirmed: c.req.query("confirm") === "true" };
+    const directory = directoryOf(c);
+    const ended = await ask<Removed | Purged>(
+      c,
+      c.req.query("purge") === "true" ? directory.purge(input) : directory.remove(input),
+    );
+    if (ended.kind !== "unconfirmed") {
+      const { kind: status, cascade, stopsPending } = ended;
+      const pending = status === "purged" && ended.pending ? { pending: true } : {};
+      const stops = stopsPending === 0 ? {} : { stops_pending: stopsPending };
+      return json({ status, cascade_deleted: cascade, ...pending, ...stops });
     }
-    const { children } = removed;
+    const { children } = ended;
     return json({ status: "confirmation_required", message: CONFIRM, children, children_count: children.length }, 409);
   });
 
