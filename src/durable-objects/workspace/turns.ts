@@ -203,6 +203,7 @@ export class Turns {
 
   async #flushAndRearm(now: number): Promise<void> {
     await this.#pace.run();
+    if (this.#parts.schema.state !== "ready") return;
     this.#board.noteFlush(now);
     this.rearm();
   }
