@@ -55,7 +55,8 @@ export class Purge implements Clock {
   dueAt(now: number): number | null {
     const state = this.#parts.core.purge.get();
     if (state === null || state.step === "done") return null;
-    if (state.step === "tell_others" && !this.#parts.hasToldOthers()) return state.since + TELLING_MAX_MS;
+    if (state.step === "tell_others" && this.#exists() && !this.#parts.hasToldOthers())
+      return state.since + TELLING_MAX_MS;
     const waits =
       (state.step === "stop_machines" && !this.#hasStopped()) || (state.step === "flush" && !this.#hasFlushed());
     return waits ? null : Math.max(state.retryAt, now);
