@@ -18,6 +18,7 @@ export default defineConfig({
         "src/uploads/**": COMPLETE,
         "src/storage/**": COMPLETE,
         "src/ledgers/**": COMPLETE,
+        "src/provisioners/**": COMPLETE,
         "src/durable-objects/shared/effects.ts": COMPLETE,
         "src/durable-objects/shared/flush*.ts": COMPLETE,
       },

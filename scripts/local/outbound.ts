@@ -1,4 +1,5 @@
 import { getCACertificates } from "node:tls";
+import { NOT_SENT_HEADER } from "../../src/durable-objects/outbound-call/not-sent.ts";
 import type { Variables } from "./variables.ts";
 
 export const OUTBOUND_WORKER = "outbound";
@@ -7,21 +8,39 @@ const LINK_LOCAL = ["169.254.0.0/16", "fe80::/10"];
 
 const SCRIPT = `export default {
   async fetch(request, env) {
-    const service = new URL(request.url).origin === env.DATABASE_ORIGIN ? env.DATABASE : env.NETWORK;
+    const url = new URL(request.url);
+    if (url.origin === env.DATABASE_ORIGIN) return env.DATABASE.fetch(request);
+    if (env.PROBES && !(await answers(env.NETWORK, url))) {
+      return new Response(null, { status: 502, headers: { "${NOT_SENT_HEADER}": "nothing listens at " + url.host } });
+    }
     try {
-      return await service.fetch(request);
+      return await env.NETWORK.fetch(request);
     } catch (error) {
       // That is all that workerd tells of either.
       if (error.message.startsWith("internal error")) throw new Error("address not allowed, or certificate not trusted");
       throw error;
     }
   },
-};`;
+};
+
+// Whether a connection comes about: what none took along has surely not been delivered. An address that is not allowed
+// is the fetch's to refuse; workerd says of it that it may be of a service to fetch from.
+async function answers(network, { hostname, port, protocol }) {
+  const address = { hostname, port: Number(port) || (protocol === "https:" ? 443 : 80) };
+  try {
+    const socket = network.connect(address);
+    await socket.opened;
+    await socket.close();
+    return true;
+  } catch (error) {
+    return error.message.includes("fetch");
+  }
+}`;
 
 /**
  * The Worker that every outgoing call passes. It leads to the database's local endpoint and otherwise to a network that
  * judges the address a name resolved to: what `global_fetch_strictly_public` does for a deployment. In open dev mode
- * agents may be called on this machine.
+ * agents may be called on this machine, and one that does not listen is told from one that broke off.
  */
 export function outboundWorker({ NEON_FETCH_ENDPOINT }: Variables, allowPrivate: boolean) {
   const database = NEON_FETCH_ENDPOINT ? new URL(NEON_FETCH_ENDPOINT) : null;
@@ -32,7 +51,7 @@ export function outboundWorker({ NEON_FETCH_ENDPOINT }: Variables, allowPrivate:
     name: OUTBOUND_WORKER,
     compatibilityDate: "2026-08-15",
     modules: [{ type: "ESModule" as const, path: "outbound.js", contents: SCRIPT }],
-    bindings: { DATABASE_ORIGIN: database?.origin ?? "" },
+    bindings: { DATABASE_ORIGIN: database?.origin ?? "", PROBES: allowPrivate },
     serviceBindings: {
       NETWORK: { network: { ...allowed, tlsOptions } },
       ...(database && { DATABASE: { external: { address: database.host, http: {} } } }),

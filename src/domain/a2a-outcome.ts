@@ -61,7 +61,7 @@ export interface PushOutcome {
 }
 
 /**
- * Judges a push call. Surely not delivered are only: the guard's refusal, a failed probe, a Cloudflare-made 521, 523
+ * Judges a push call. Surely not delivered are only: the guard's refusal, a failed probe of `npm start`, a Cloudflare-made 521, 523
  * or 530, and the agent's own 429 and 503, which mean busy and are queued. Every other failure is unknown, but an
  * answer that was cut or too large did come from the agent. Error texts are reported and never consulted.
  *

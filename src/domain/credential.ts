@@ -51,6 +51,11 @@ export function readToken(text: string, keys: readonly string[]): Token | null {
   return kind === "mol_" ? { kind: "workspace", id: uuid, prefix } : { kind: "org", id: uuid, prefix };
 }
 
+/** The secret for the direction from the platform to the agent: 43 characters. */
+export function inboundSecretOf(randomBytes: Uint8Array): string {
+  return Buffer.from(randomBytes).toString("base64url");
+}
+
 /** How a token is stored and looked up: SHA-256, lower-case hexadecimal. */
 export function digestOf(token: string): string {
   return createHash("sha256").update(token).digest("hex");

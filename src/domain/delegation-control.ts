@@ -2,6 +2,7 @@ import { type Attempt, type Delegation, isOpen, moved, newAttempt, statusOf } fr
 import { begin } from "./delegation-creation.ts";
 import { type DelegationEffect, type Transition, unchanged } from "./delegation-effect.ts";
 import { giveUp } from "./delegation-ending.ts";
+import { REMOVED_ERROR } from "./delegation-received.ts";
 import { Refusal } from "./refusal.ts";
 
 /** Who wants something done to a delegation, and why. */
@@ -30,22 +31,33 @@ export function cancel(delegation: Delegation, order: Order, now: number): Trans
   };
 }
 
+/** Attempts that one delegation may have: it keeps all of them, and is written whole. */
+export const ATTEMPTS_MAX = 50;
+
 export interface RetryOrder extends Order {
   readonly attemptId: string;
   readonly task: string;
+  /** The delegation that the idempotency key stands for by now; absent where none does. */
+  readonly keyHolder?: Delegation | null;
   /** Also where the task may have been done, or may still be. */
   readonly force: boolean;
 }
 
 /**
  * Starts a new attempt of a delegation that failed or was cancelled. Where the task may have reached the callee and
- * nobody knows what became of it, or is stuck there, it takes force; an attempt that was still open ends by it.
+ * nobody knows what became of it, or is stuck there, or was given anew under its key, it takes force; an attempt that
+ * was still open ends by it.
  */
 export function retry(delegation: Delegation, order: RetryOrder, now: number): Transition {
   const { current } = delegation;
   if (current.state === "completed") throw ended(delegation);
   if (isOpen(current) && current.stuck === null && current.delivery !== "unknown") {
     throw new Refusal("delegation.in_flight", { details: { status: statusOf(delegation) } });
+  }
+  if (delegation.past.length + 1 >= ATTEMPTS_MAX) throw new Refusal("delegation.too_many_attempts");
+  const { keyHolder } = order;
+  if (keyHolder && keyHolder.delegationId !== delegation.delegationId && !order.force) {
+    throw new Refusal("delegation.key_bound", { details: { holder: keyHolder.delegationId } });
   }
   if (isUncertain(current) && !order.force) throw new Refusal("delegation.outcome_unknown");
   const freed = giveUp(delegation, "cancelled", "replaced by a retry", now);
@@ -65,12 +77,22 @@ export function callerRemoved(delegation: Delegation, now: number): Transition {
 
 /** The callee has been removed: nobody works on what it had open. */
 export function calleeRemoved(delegation: Delegation, now: number): Transition {
-  return giveUp(delegation, "failed", "target workspace removed", now);
+  return giveUp(delegation, "failed", REMOVED_ERROR, now);
+}
+
+/** The callee's object took the task of an attempt back before its agent saw it: nobody can have done it. */
+export function withdrawn(delegation: Delegation, attemptId: string): Transition {
+  const { current } = delegation;
+  const isGivenUp = current.attemptId === attemptId && !isOpen(current) && current.endedBy === "platform";
+  if (!isGivenUp || current.dispatch === 0 || current.withdrawn) return unchanged(delegation);
+  return { delegation: { ...delegation, current: { ...current, withdrawn: true } }, effects: [] };
 }
 
 /** Whether the task may have been done, or may still be, without the callee having said how it ended. */
 function isUncertain(attempt: Attempt): boolean {
-  if (isOpen(attempt) || attempt.delivery === "unknown" || attempt.delivery === "pending") return true;
+  if (isOpen(attempt)) return true;
+  if (attempt.endedBy === "platform" && attempt.withdrawn) return false;
+  if (attempt.delivery === "unknown" || attempt.delivery === "pending") return true;
   return attempt.delivery === "confirmed" && attempt.endedBy === "platform" && attempt.late === null;
 }
 

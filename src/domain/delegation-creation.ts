@@ -1,5 +1,6 @@
 import { type Delegation, type NewDelegation, newDelegation, recordedDelegation, statusOf } from "./delegation.ts";
 import { receivedMessage, sentEvent, sentRow, type Transition, toCallee } from "./delegation-effect.ts";
+import { Refusal } from "./refusal.ts";
 
 /** How long a completed delegation still answers for its idempotency key. */
 export const BINDING_AFTER_COMPLETION_MS = 10 * 60_000;
@@ -23,9 +24,12 @@ export function begin(delegation: Delegation, task: string): Transition {
 
 /**
  * A task that the caller takes to the callee by itself and wants a trace of. `known` is what the caller has under that
- * id already: recording it again changes nothing.
+ * id already: recording it again changes nothing, and for another callee it is refused.
  */
 export function record(known: Delegation | null, request: NewDelegation, now: number): Transition {
+  if (known !== null && known.calleeId !== request.calleeId) {
+    throw new Refusal("delegation.id_taken", { details: { target_id: known.calleeId } });
+  }
   if (known !== null) return { delegation: known, effects: [] };
   const delegation = recordedDelegation(request, now);
   return {

@@ -10,6 +10,7 @@ import {
   openFacts,
   type Queued,
 } from "./delegation.ts";
+import { withdrawn } from "./delegation-control.ts";
 import {
   type DelegationEffect,
   receivedMessage,
@@ -34,6 +35,8 @@ const UNFINISHED_TASK_STATES: ReadonlySet<unknown> = new Set([
   "input-required",
   "auth-required",
 ]);
+/** States in which an A2A task has ended without a result. */
+const FAILED_TASK_STATES: ReadonlySet<unknown> = new Set(["failed", "canceled", "rejected"]);
 /** Statuses that a proxy answers in the place of an agent that it could not reach or hear. */
 const PROXY_STATUSES: ReadonlySet<number> = new Set([502, 504]);
 const POLL_DELIVERED = { kind: "poll_delivered" } as const;
@@ -48,8 +51,6 @@ export type DispatchOutcome =
   | { readonly kind: "drained"; readonly outcome: PushOutcome; readonly waitsAgain: boolean }
   /** It was dropped from that queue unsent, or the callee's object refused it. */
   | { readonly kind: "refused"; readonly error: string };
-
-type Answer = Extract<PushOutcome["reply"], { kind: "pass" }>;
 
 export interface DispatchReport {
   readonly attemptId: string;
@@ -74,49 +75,83 @@ export function settleDispatch(delegation: Delegation, told: DispatchReport, now
   let { outcome } = told;
   if (outcome.kind === "call_ended" || outcome.kind === "drained") {
     const { reply } = outcome.outcome;
-    if (reply.kind === "pass" && !isReceipt(reply)) return answered(delegation, attemptId, outcome, reply, now);
+    if (reply.kind === "pass" && !isReceipt(reply.status, outcome.outcome)) {
+      return answered(delegation, attemptId, outcome, reply.status, now);
+    }
     if (reply.kind === "pass") outcome = POLL_DELIVERED;
   }
   const { current } = delegation;
-  const counts = isOpen(current) && dispatch > 0 && current.attemptId === attemptId && current.dispatch === dispatch;
-  return counts ? settleOpen(delegation, current, outcome, now) : unchanged(delegation);
+  if (current.attemptId !== attemptId || current.dispatch !== dispatch) return unchanged(delegation);
+  if (!isOpen(current)) {
+    const isUnsent = current.delivery === "pending" && isSurelyUnsent(outcome);
+    return isUnsent ? withdrawn(delegation, attemptId) : unchanged(delegation);
+  }
+  return dispatch > 0
+    ? settleOpen(delegation, current, outcome, now)
+    : settleRecorded(delegation, current, outcome, now);
 }
 
-/** The words of a push answer; null when it has none. An answer that is no JSON object was recorded as `{text}`. */
-export function pushAnswerText({ reply, row }: PushOutcome): string | null {
-  const answer = (reply.kind === "pass" ? reply.body : null) ?? row.responseBody ?? "";
-  const value = parseJsonText(answer)?.value;
-  const isRecordedText = isJsonObject(value) && Object.keys(value).length === 1 && typeof value.text === "string";
-  const text = isRecordedText ? String(value.text) : answerTextOf(answer);
+/** Whether a call did not reach the callee and will not; a busy callee's may wait in its queue. */
+function isSurelyUnsent(outcome: DispatchOutcome): boolean {
+  if (outcome.kind !== "call_ended") return false;
+  const { delivered, reply } = outcome.outcome;
+  return delivered === "no" && reply.kind !== "queue";
+}
+
+/** The words of a push answer; null when it has none. */
+export function pushAnswerText(outcome: PushOutcome): string | null {
+  const text = answerTextOf(rawAnswer(outcome));
   return text.toWellFormed().replaceAll("\u0000", "\ufffd") || null;
 }
 
+/** The answer as the agent wrote it; one that is no JSON object was recorded as `{text}`. */
+function rawAnswer({ reply, row }: PushOutcome): string {
+  const answer = (reply.kind === "pass" ? reply.body : null) ?? row.responseBody ?? "";
+  const value = parseJsonText(answer)?.value;
+  const isRecordedText = isJsonObject(value) && Object.keys(value).length === 1 && typeof value.text === "string";
+  return isRecordedText ? String(value.text) : answer;
+}
+
 /** Whether an answer only says that the task has arrived: the result comes by an update or a message. */
-function isReceipt({ status, body }: Answer): boolean {
+function isReceipt(status: number, outcome: PushOutcome): boolean {
   if (status >= 300) return false;
   if (status === 202) return true;
-  const value = parseJsonText(body ?? "")?.value;
-  if (!isJsonObject(value)) return false;
-  const { result } = value;
-  if (!isJsonObject(result) || !isJsonObject(result.status)) return value.status === "queued" || value.queued === true;
-  return UNFINISHED_TASK_STATES.has(result.status.state);
+  const value = parseJsonText(rawAnswer(outcome))?.value;
+  const state = taskStateIn(value);
+  if (state !== undefined) return UNFINISHED_TASK_STATES.has(state);
+  return isJsonObject(value) && (value.status === "queued" || value.queued === true);
+}
+
+/** The state of the A2A task that an answer brings; undefined when it brings none. */
+function taskStateIn(value: unknown): unknown {
+  if (!isJsonObject(value) || !isJsonObject(value.result) || !isJsonObject(value.result.status)) return undefined;
+  return value.result.status.state;
+}
+
+/** Why an answer is a failure: by its status, or as a task that has ended without a result; null when it is none. */
+function failureIn(status: number, outcome: PushOutcome, text: string | null): string | null {
+  if (status >= 300) return outcome.row.errorDetail ?? `agent answered HTTP ${status}`;
+  const answer = rawAnswer(outcome);
+  const state = taskStateIn(parseJsonText(answer)?.value);
+  if (!FAILED_TASK_STATES.has(state)) return null;
+  return text === answer ? `agent answered with a task that is ${state}` : text;
 }
 
 /** Whether an answer is no word of the callee: a redirect, or a proxy's own page. */
-function isWordless({ status, body }: Answer): boolean {
-  return ((status >= 300 && status < 400) || PROXY_STATUSES.has(status)) && parseJsonText(body ?? "") === null;
+function isWordless(status: number, outcome: PushOutcome): boolean {
+  const isProxys = (status >= 300 && status < 400) || PROXY_STATUSES.has(status);
+  return isProxys && parseJsonText(rawAnswer(outcome)) === null;
 }
 
 function answered(
   delegation: Delegation,
   attemptId: string,
   { kind, outcome }: Extract<DispatchOutcome, { outcome: PushOutcome }>,
-  reply: Answer,
+  httpStatus: number,
   now: number,
 ): Transition {
-  const isFailure = reply.status >= 300;
-  const error = isFailure ? (outcome.row.errorDetail ?? `agent answered HTTP ${reply.status}`) : null;
-  const text = isWordless(reply) ? null : pushAnswerText(outcome);
+  const text = isWordless(httpStatus, outcome) ? null : pushAnswerText(outcome);
+  const error = failureIn(httpStatus, outcome, text);
   const attempt = meantAttempt(delegation, delegation.calleeId, attemptId);
   if (error !== null && text === null && attempt !== null) {
     // The platform words this error itself, so that the callee's own words, which may still come, are told as late.
@@ -128,7 +163,7 @@ function answered(
     {
       by: delegation.calleeId,
       id: attemptId,
-      status: isFailure ? "failed" : "completed",
+      status: error === null ? "completed" : "failed",
       text,
       error,
       envelope: null,
@@ -157,6 +192,17 @@ function settleOpen(delegation: Delegation, attempt: OpenAttempt, outcome: Dispa
     case "drained":
       return settleCall(delegation, attempt, outcome, now);
   }
+}
+
+/** The caller brings this task itself; where the callee's object lets it not in, nobody there can ever close it. */
+function settleRecorded(
+  delegation: Delegation,
+  attempt: OpenAttempt,
+  outcome: DispatchOutcome,
+  now: number,
+): Transition {
+  if (outcome.kind !== "refused") return unchanged(delegation);
+  return gaveUp(delegation, attempt, "none", outcome.error, now);
 }
 
 function settleCall(
@@ -207,7 +253,7 @@ function dispatchedAgain(delegation: Delegation, attempt: Queued | Dispatched, n
 
 function gaveUp(
   delegation: Delegation,
-  attempt: Queued | Dispatched,
+  attempt: OpenAttempt,
   delivery: "none" | "confirmed",
   error: string,
   now: number,

@@ -9,7 +9,8 @@ const SUMMARY_CODE_POINTS = 80;
 /** A row of the caller's feed that tells the history; the bodies are JSON texts. */
 export interface HistoryRow {
   readonly activityType: "delegation";
-  readonly method: "delegate" | "delegate_result";
+  /** What contradicts a result is none: whoever counts results finds one. */
+  readonly method: "delegate" | "delegate_result" | "delegate_contradiction";
   readonly sourceId: string;
   readonly targetId: string;
   readonly status: string;
@@ -53,7 +54,7 @@ export type DelegationEffect =
   | {
       readonly kind: "history";
       readonly attemptId: string;
-      readonly slot: "sent" | "result" | "late";
+      readonly slot: "sent" | "result" | "late" | "contradicted";
       readonly row: HistoryRow;
     }
   /** Changes the row in the slot `sent`. */
@@ -68,6 +69,8 @@ export type DelegationEffect =
       readonly attemptId: string;
       readonly slot: "result" | "late" | "stuck";
       readonly row: InboxRow;
+      /** Whether a caller that is pushed to is called with it: a notice ends nothing, and its own words are no news. */
+      readonly push: boolean;
     }
   /**
    * The result row, told without its text before, now has it. It is changed in place while nobody has read it, and
@@ -148,17 +151,25 @@ export function resultRow(
   };
 }
 
-/** The row with a text that came after the platform had ended its attempt. */
-export function lateRow(delegation: Delegation, attemptId: string, text: string): DelegationEffect {
+/** The row with a text that came after its attempt's end: told as late, or kept beside an end that it contradicts. */
+export function afterEndRow(
+  delegation: Delegation,
+  attemptId: string,
+  slot: "late" | "contradicted",
+  text: string,
+): DelegationEffect {
+  const isLate = slot === "late";
+  const { delegationId: delegation_id } = delegation;
   return {
     kind: "history",
     attemptId,
-    slot: "late",
+    slot,
     row: {
       ...historyRow(delegation),
-      status: "late",
-      summary: `Delegation answered late (${shortened(text, SUMMARY_CODE_POINTS)})`,
-      responseBody: JSON.stringify({ text, delegation_id: delegation.delegationId, late: true }),
+      method: isLate ? "delegate_result" : "delegate_contradiction",
+      status: slot,
+      summary: `Delegation answered ${isLate ? "late" : "differently"} (${shortened(text, SUMMARY_CODE_POINTS)})`,
+      responseBody: JSON.stringify({ text, delegation_id, ...(isLate ? { late: true } : {}) }),
       errorDetail: null,
     },
   };

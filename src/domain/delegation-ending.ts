@@ -87,6 +87,7 @@ function endEffects(delegation: Delegation, attemptId: string, ending: Ending): 
       attemptId,
       slot: "result",
       row: newsRow(delegation, attemptId, { status: state, text, error, envelope }),
+      push: endedBy !== "caller",
     },
     toCallee(delegation, {
       kind: endedBy === "callee" ? "closed" : "cancel",

@@ -99,6 +99,8 @@ function ownRequestBody(news: InboxNews): string {
 function wordsOf(news: InboxNews): string {
   if (news.text !== null) return news.text;
   if (news.status === "completed") return "";
+  // Why is between whoever cancelled and the audit.
+  if (news.status === "cancelled") return "Delegation cancelled";
   return news.error === null ? summaryOf(news) : `Delegation ${news.status}: ${news.error}`;
 }
 

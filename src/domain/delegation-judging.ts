@@ -50,5 +50,5 @@ function stuck(delegation: Delegation, attempt: OpenAttempt, now: number, rules:
   if (attempt.stuckTold) return { delegation: noticed, effects };
   const { attemptId } = attempt;
   const row = newsRow(delegation, attemptId, { status: "stuck", error });
-  return { delegation: noticed, effects: [...effects, { kind: "inbox", attemptId, slot: "stuck", row }] };
+  return { delegation: noticed, effects: [...effects, { kind: "inbox", attemptId, slot: "stuck", row, push: false }] };
 }

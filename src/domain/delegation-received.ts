@@ -2,6 +2,9 @@ import type { EndMessage, ReceivedMessage } from "./delegation-effect.ts";
 import { type HeartbeatAnswer, heartbeatAnswer } from "./delegation-heartbeat.ts";
 import { Refusal } from "./refusal.ts";
 
+/** Why what a removed callee had open has failed. */
+export const REMOVED_ERROR = "target workspace removed";
+
 /** What a callee's object knows of an attempt that somebody delegated to it; its key is (caller, attempt). */
 export interface Received {
   readonly attemptId: string;
@@ -19,6 +22,8 @@ export interface Received {
   readonly error: string | null;
   /** The attempt ended without its callee: whoever works on it should stop. */
   readonly cancelRequested: boolean;
+  /** The task was taken back before the callee saw it. */
+  readonly withdrawn: boolean;
 }
 
 /**
@@ -34,7 +39,7 @@ export function receive(
   const deliver = message.dispatch > (known?.dispatch ?? 0);
   if (known !== null) return { received: deliver ? { ...known, dispatch: message.dispatch } : known, deliver };
   const { kind, ...facts } = message;
-  const fresh = { updatedAt: now, lastHeartbeat: null, error: null, cancelRequested: false };
+  const fresh = { updatedAt: now, lastHeartbeat: null, error: null, cancelRequested: false, withdrawn: false };
   return { received: { ...facts, ...fresh, status: "dispatched" }, deliver };
 }
 
@@ -57,9 +62,15 @@ export function receiveEnd(
     deadline: now,
     dispatch: 0,
     lastHeartbeat: null,
+    withdrawn: false,
   };
   const received = { ...(known ?? nothing), attemptId, callerId, updatedAt: now, status, error, cancelRequested };
   return { received, withdraw: known !== null && cancelRequested };
+}
+
+/** Nobody works on it any more: the callee has been removed, and its owner is told. */
+export function abandoned(received: Received, now: number): Received {
+  return { ...received, updatedAt: now, status: "failed", error: REMOVED_ERROR };
 }
 
 /** Notes the callee's own heartbeat and answers it; the caller's object hears of it by effect. */

@@ -10,10 +10,10 @@ import {
   roleOf,
   takenUp,
 } from "./delegation.ts";
-import { type AfterEnd, afterEnd } from "./delegation-after-end.ts";
+import { afterEnd, type NewsAfterEnd } from "./delegation-after-end.ts";
 import {
+  afterEndRow,
   type DelegationEffect,
-  lateRow,
   newsRow,
   resultRow,
   sentRowStatus,
@@ -126,21 +126,25 @@ function reportOnOpen(
   return { delegation: working, effects: statusEffects(delegation, working), disposition: "progressed" };
 }
 
-function reportOnEnded(delegation: Delegation, after: AfterEnd, said: Report): Reported {
+function reportOnEnded(delegation: Delegation, after: NewsAfterEnd, said: Report): Reported {
   const noted: EndedDelegation = { ...delegation, current: after.attempt };
   return { delegation: noted, effects: effectsAfterEnd(noted, after, said), disposition: after.disposition };
 }
 
-function effectsAfterEnd(delegation: Delegation, after: AfterEnd, said: Report): DelegationEffect[] {
+function effectsAfterEnd(delegation: Delegation, after: NewsAfterEnd, said: Report): DelegationEffect[] {
   const { attemptId } = after.attempt;
   const { envelope } = said;
   if (after.disposition === "late") {
-    const { error } = said;
+    const { error, by } = said;
+    const push = by === delegation.calleeId;
     const status = said.status === "failed" ? "failed" : "completed";
     const row = newsRow(delegation, attemptId, { status, text: after.text, error, envelope, late: true });
-    return [lateRow(delegation, attemptId, after.text), { kind: "inbox", attemptId, slot: "late", row }];
+    return [
+      afterEndRow(delegation, attemptId, "late", after.text),
+      { kind: "inbox", attemptId, slot: "late", row, push },
+    ];
   }
-  if (after.disposition !== "filled") return [];
+  if (after.disposition === "contradicted") return keptRow(delegation, after);
   const { text, attempt, textWasTold } = after;
   const { state: status } = attempt;
   const error = attempt.state === "failed" ? attempt.error : null;
@@ -150,16 +154,22 @@ function effectsAfterEnd(delegation: Delegation, after: AfterEnd, said: Report):
   return [resultRow(delegation, attemptId, { status, text, error }), onSentRow, { kind: "inbox_fill", attemptId, row }];
 }
 
-function reportOnReplaced(delegation: Delegation, after: AfterEnd, { by }: Report): Reported {
+function reportOnReplaced(delegation: Delegation, after: NewsAfterEnd, { by }: Report): Reported {
   const { attemptId } = after.attempt;
   const past = delegation.past.map((attempt) => (attempt.attemptId === attemptId ? after.attempt : attempt));
-  const text = "text" in after ? after.text : null;
   return {
     delegation: { ...delegation, past },
     effects: [
-      ...(text === null ? [] : [lateRow(delegation, attemptId, text)]),
+      ...keptRow(delegation, after),
       { kind: "audit", action: "delegation.old_answer", actor: by, reason: after.disposition, attemptId },
     ],
     disposition: after.disposition === "contradicted" ? "contradicted" : "kept",
   };
+}
+
+/** The row of the history that keeps what the caller is not told. */
+function keptRow(delegation: Delegation, after: NewsAfterEnd): DelegationEffect[] {
+  const { disposition, attempt, text } = after;
+  if (text === null) return [];
+  return [afterEndRow(delegation, attempt.attemptId, disposition === "contradicted" ? disposition : "late", text)];
 }

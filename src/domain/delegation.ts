@@ -59,6 +59,8 @@ export type OpenAttempt = Queued | Dispatched | InProgress;
 
 interface EndedFacts extends AttemptFacts {
   readonly endedAt: number;
+  /** The first result that contradicts a failure or a cancellation; absent where none does. */
+  readonly contradiction?: KeptText;
 }
 
 /** Who may report the end of an attempt. */
@@ -81,6 +83,8 @@ export type GivenUp = EndedFacts & {
   readonly endedBy: "platform";
   readonly error: string;
   readonly late: KeptText | null;
+  /** Its task was taken back before the callee saw it; absent where nobody knows. */
+  readonly withdrawn?: true;
 };
 export type EndedAttempt = Completed | ReportedFailure | GivenUp;
 

@@ -4,6 +4,7 @@ export type DockerHost =
   | { readonly kind: "socket"; readonly path: string };
 
 const SOCKET = /^unix:\/\/(\/.+)$/;
+const TCP_WITHOUT_PORT = /^tcp:\/\/(?!.*:\d+(?:\/|$))/i;
 const PLAIN_PORT = 2375;
 const TLS_PORT = 2376;
 
@@ -14,7 +15,7 @@ export function parseDockerHost(text: string, verifiesTls: boolean): DockerHost 
   const url = URL.parse(text.replace(/^tcp:\/\//i, verifiesTls ? "https://" : "http://"));
   if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) return null;
   if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") return null;
-  if (/^tcp:/i.test(text) && !/:\d+\/*$/.test(text)) url.port = String(verifiesTls ? TLS_PORT : PLAIN_PORT);
+  if (TCP_WITHOUT_PORT.test(text)) url.port = String(verifiesTls ? TLS_PORT : PLAIN_PORT);
   const isLocal = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(url.hostname);
   return { kind: "url", url: url.href.replace(/\/+$/, ""), isLocal };
 }

@@ -1,44 +1,13 @@
-import { providerOf } from "./runtime.ts";
-
-/** The secret under which a workspace's model is kept, and the one of its provider. */
-export const MODEL_SECRET = "MODEL_PROVIDER";
-export const PROVIDER_SECRET = "LLM_PROVIDER";
+import { defaultModel, providerOf } from "./runtime.ts";
+import { SETTING_KEYS } from "./secret.ts";
 
 /** What keeps a workspace's choice of a model over every restart. */
 export function modelSecrets(model: string): Record<string, string> {
   const provider = providerOf(model);
-  return { [MODEL_SECRET]: model, ...(provider === null ? {} : { [PROVIDER_SECRET]: provider }) };
+  return { [SETTING_KEYS.model]: model, ...(provider === null ? {} : { [SETTING_KEYS.provider]: provider }) };
 }
 
-/** Who the machine's commits are by. */
-const GIT_EMAIL_DOMAIN = "agents.posthouse.invalid";
-
-/**
- * The variables of a machine: the workspace's secrets, and what its place in the tree says of it. A secret of the same
- * name wins, so that an operator can override anything.
- */
-export function machineEnvironment(
-  { name, role, parentId }: { readonly name: string; readonly role: string | null; readonly parentId: string | null },
-  secrets: Readonly<Record<string, string>>,
-): Record<string, string> {
-  const email = `${gitName(name)}@${GIT_EMAIL_DOMAIN}`;
-  const model = secrets[MODEL_SECRET];
-  return {
-    GIT_AUTHOR_NAME: name,
-    GIT_AUTHOR_EMAIL: email,
-    GIT_COMMITTER_NAME: name,
-    GIT_COMMITTER_EMAIL: email,
-    ...(role === null ? {} : { MOLECULE_AGENT_ROLE: role }),
-    ...(parentId === null ? {} : { PARENT_ID: parentId }),
-    ...(model === undefined ? {} : { MODEL: model }),
-    ...secrets,
-  };
-}
-
-function gitName(name: string): string {
-  const plain = name
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, "-")
-    .replace(/^-+|-+$/g, "");
-  return plain === "" ? "agent" : plain;
+/** What a machine of this runtime is started with: its workspace's secrets, and a model in any case. */
+export function machineEnvironment(runtime: string, secrets: Readonly<Record<string, string>>): Record<string, string> {
+  return { MODEL: secrets[SETTING_KEYS.model] ?? defaultModel(runtime), ...secrets };
 }

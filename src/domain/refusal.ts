@@ -98,6 +98,11 @@ export const REFUSALS = {
     error: "invalid workspace directory",
     hint: "workspace_dir is an absolute path without .. outside the system's directories.",
   },
+  "workspace.invalid_template": {
+    status: 400,
+    error: "invalid template",
+    hint: "template names a folder of GET /templates whose files are no larger than 1 MiB together.",
+  },
   "workspace.invalid_access": {
     status: 400,
     error: "invalid workspace access",
@@ -107,6 +112,11 @@ export const REFUSALS = {
     status: 503,
     error: "provisioner not available",
     hint: "This deployment starts no machines: configure a control plane or Docker, or use external workspaces.",
+  },
+  "workspace.not_duplicate": {
+    status: 400,
+    error: "workspace is no duplicate",
+    hint: "Name only ids that GET /admin/workspaces/duplicates lists under duplicates.",
   },
   "workspace.parent_paused": {
     status: 409,
@@ -614,6 +624,11 @@ export const REFUSALS = {
     error: "delegation_id belongs to several callers",
     hint: "Name the caller as well, as ?caller_id=; candidates lists who used this id.",
   },
+  "delegation.id_taken": {
+    status: 409,
+    error: "delegation_id is taken by a delegation to another target",
+    hint: "target_id is the target of the delegation that has this id. Record another one under an id of its own.",
+  },
   "delegation.ended": {
     status: 409,
     error: "delegation has ended",
@@ -628,6 +643,16 @@ export const REFUSALS = {
     status: 409,
     error: "delegation outcome is unknown",
     hint: "The target may have done the task, or may be doing it. Retry with force to have it done once more.",
+  },
+  "delegation.key_bound": {
+    status: 409,
+    error: "idempotency_key is bound by another delegation",
+    hint: "The task was delegated anew under its key; holder is that delegation. Retry with force to have it done once more.",
+  },
+  "delegation.too_many_attempts": {
+    status: 409,
+    error: "delegation has had too many attempts",
+    hint: "Delegate the task anew: each delegation keeps all its attempts.",
   },
   "delegation.unknown_filter": {
     status: 400,

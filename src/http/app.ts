@@ -13,18 +13,22 @@ import { a2aRoutes } from "./routes/a2a.ts";
 import { activityRoutes } from "./routes/activity.ts";
 import { adminDelegationRoutes } from "./routes/admin-delegations.ts";
 import { adminUploadRoutes } from "./routes/admin-uploads.ts";
+import { bundleRoutes } from "./routes/bundles.ts";
 import { canvasRoutes } from "./routes/canvas.ts";
 import { delegationRoutes } from "./routes/delegations.ts";
+import { duplicateRoutes } from "./routes/duplicates.ts";
 import { eventRoutes } from "./routes/events.ts";
 import { externalRoutes } from "./routes/external.ts";
 import { lifecycleRoutes } from "./routes/lifecycle.ts";
 import { localRoutes } from "./routes/local.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
+import { orgImportRoutes } from "./routes/org-import.ts";
 import { organisationTokenRoutes } from "./routes/organisation-tokens.ts";
 import { probeRoutes } from "./routes/probes.ts";
 import { adminQueueRoutes, queueRoutes } from "./routes/queue.ts";
 import { registryRoutes } from "./routes/registry.ts";
 import { secretRoutes } from "./routes/secrets.ts";
+import { templateRoutes } from "./routes/templates.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
 import { workspaceRoutes } from "./routes/workspaces.ts";
@@ -58,6 +62,10 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .route("/", eventRoutes)
   .route("/", lifecycleRoutes)
   .route("/", canvasRoutes)
+  .route("/", templateRoutes)
+  .route("/", orgImportRoutes)
+  .route("/", bundleRoutes)
+  .route("/", duplicateRoutes)
   .route("/", externalRoutes)
   .notFound((c) => refusalResponse(c, new Refusal("route.unknown")))
   .onError((error, c) => {

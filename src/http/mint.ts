@@ -1,4 +1,11 @@
-import { digestOf, mintToken, readToken, TOKEN_RANDOM_BYTES, type TokenPrefix } from "../domain/credential.ts";
+import {
+  digestOf,
+  inboundSecretOf,
+  mintToken,
+  readToken,
+  TOKEN_RANDOM_BYTES,
+  type TokenPrefix,
+} from "../domain/credential.ts";
 import { Refusal } from "../domain/refusal.ts";
 import type { MintedOrganisationToken } from "../durable-objects/directory/organisation-token-store.ts";
 import type { MintedToken } from "../durable-objects/workspace/token-store.ts";
@@ -28,5 +35,5 @@ function mintWith(c: AppContext, prefix: TokenPrefix, id: string): { token: stri
 
 /** 43 characters for the direction from the platform to the agent. */
 export function mintInboundSecret(): string {
-  return Buffer.from(crypto.getRandomValues(new Uint8Array(TOKEN_RANDOM_BYTES))).toString("base64url");
+  return inboundSecretOf(crypto.getRandomValues(new Uint8Array(TOKEN_RANDOM_BYTES)));
 }

@@ -1,6 +1,7 @@
 import { neon, neonConfig } from "@neondatabase/serverless";
 import { drizzle, type NeonHttpDatabase } from "drizzle-orm/neon-http";
 import { configOf } from "../config.ts";
+import { withDeadline } from "../time-limit.ts";
 import { LedgerFailure, ledgerFailure } from "./failure.ts";
 
 export interface Database {
@@ -23,7 +24,10 @@ interface DriverRequest extends RequestInit {
 // The driver's settings are global, the databases are not: each call carries its own endpoint, and a limit, without
 // which the driver waits for ever.
 neonConfig.fetchFunction = (url: string, { endpoint, timeoutMs, ...request }: DriverRequest): Promise<Response> =>
-  fetch(endpoint || url, { ...request, signal: AbortSignal.timeout(timeoutMs) });
+  withDeadline(timeoutMs, async (signal) => {
+    const response = await fetch(endpoint || url, { ...request, signal });
+    return new Response(await response.text(), response);
+  });
 
 /** The ledger database over HTTP, one round trip a call. Without DATABASE_URL every call is `unavailable`. */
 export function openDatabase(env: object, timeoutMs = DATABASE_TIMEOUT_MS): Database {

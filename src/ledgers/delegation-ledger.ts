@@ -153,7 +153,10 @@ export async function delegationTransitions(database: Database): Promise<Record<
   return Object.fromEntries(EVENTS.map((event) => [event, counts.get(event) ?? 0])) as Record<DelegationEvent, number>;
 }
 
-/** Where a sweep stopped that did not see all that was due; opaque. A null begins at the oldest. */
+/**
+ * Where a sweep stopped that did not see all that was due; opaque: instant, caller and delegation of the last row of
+ * each kind, as a JSON array, because many may be due at one instant. A null begins at the oldest.
+ */
 export interface SweepCursor {
   readonly deadline: string | null;
   readonly heartbeat: string | null;
@@ -176,11 +179,16 @@ export async function findDueDelegations(
   { stuckThresholdMs, after, limit }: { stuckThresholdMs: number; after: SweepCursor; limit: number },
 ): Promise<DueDelegations> {
   const half = Math.ceil(limit / 2);
-  const rows = await database.query(DUE_DELEGATIONS, [half, after.deadline, stuckThresholdMs, after.heartbeat]);
+  const rows = await database.query(DUE_DELEGATIONS, [
+    half,
+    placeOf(after.deadline),
+    stuckThresholdMs,
+    placeOf(after.heartbeat),
+  ]);
   const ofKind = (kind: string) => rows.filter((row) => row.kind === kind);
   const last = (kind: string) => {
     const found = ofKind(kind);
-    return found.length === half ? String(found.at(-1)?.at) : null;
+    return found.length === half ? String(found.at(-1)?.place) : null;
   };
   return {
     due: [...ofKind("overdue"), ...ofKind("silent")].map((row) => ({
@@ -192,20 +200,32 @@ export async function findDueDelegations(
   };
 }
 
+/** An instant alone is what an older version left: that sweep begins anew. */
+function placeOf(place: string | null): string | null {
+  return place?.startsWith("[") ? place : null;
+}
+
+const KEY = "caller_id, delegation_id";
+/** The row that a cursor parameter names; one before the first for null. */
+const rowAt = (parameter: string) =>
+  `(coalesce(${parameter}::jsonb ->> 0, '-infinity')::timestamptz,
+    coalesce(${parameter}::jsonb ->> 1, '00000000-0000-0000-0000-000000000000')::uuid,
+    coalesce(${parameter}::jsonb ->> 2, ''))`;
+
 /** Exported for the test that explains it. */
 export const DUE_DELEGATIONS = `
   WITH overdue AS (
     SELECT caller_id, delegation_id, deadline AS at FROM delegations
-    WHERE ${OPEN} AND deadline <= now() AND deadline > coalesce($2::timestamptz, '-infinity')
-    ORDER BY deadline LIMIT $1
+    WHERE ${OPEN} AND deadline <= now() AND (deadline, ${KEY}) > ${rowAt("$2")}
+    ORDER BY deadline, ${KEY} LIMIT $1
   ), silent AS (
     SELECT caller_id, delegation_id, last_heartbeat AS at FROM delegations
     WHERE ${IN_FLIGHT} AND last_heartbeat <= now() - $3::bigint * interval '1 millisecond'
-      AND last_heartbeat > coalesce($4::timestamptz, '-infinity') AND deadline > now()
-    ORDER BY last_heartbeat LIMIT $1
+      AND (last_heartbeat, ${KEY}) > ${rowAt("$4")} AND deadline > now()
+    ORDER BY last_heartbeat, ${KEY} LIMIT $1
   )
-  SELECT 'overdue' AS kind, caller_id, delegation_id, at::text FROM overdue
-  UNION ALL SELECT 'silent', caller_id, delegation_id, at::text FROM silent
+  SELECT 'overdue' AS kind, caller_id, delegation_id, jsonb_build_array(at, ${KEY})::text AS place FROM overdue
+  UNION ALL SELECT 'silent', caller_id, delegation_id, jsonb_build_array(at, ${KEY})::text FROM silent
   UNION ALL SELECT 'open', NULL, NULL, NULL
   WHERE EXISTS (SELECT FROM delegations WHERE ${OPEN} AND deadline > '-infinity')`;
 

@@ -31,8 +31,9 @@ export class DockerEngine {
     return this.#call("POST", `${containerPath(id)}/stop?t=${STOP_GRACE_S}`);
   }
 
+  /** Takes the volumes without a name with it. */
   removeContainer(id: string): Promise<Exchange> {
-    return this.#call("DELETE", `${containerPath(id)}?force=true`);
+    return this.#call("DELETE", `${containerPath(id)}?force=true&v=true`);
   }
 
   inspectContainer(idOrName: string): Promise<Exchange> {

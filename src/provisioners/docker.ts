@@ -21,9 +21,6 @@ import { tarOf } from "./tar.ts";
 
 const READABLE_BY_ALL = 0o644;
 const READABLE_BY_OWNER = 0o600;
-/** Stopped, was stopped, is gone. */
-const GONE = [204, 304, 404];
-
 const CONTAINER = z.object({
   Id: z.string().min(1),
   State: z.object({ Running: z.boolean() }),
@@ -105,8 +102,8 @@ export class DockerProvisioner implements Provisioner {
       if (obstacle) return obstacle;
       answer = await create();
     }
+    if (answer.kind === "lost") return { kind: "unknown", reason: `create: ${answer.reason}` };
     const problem = problemOf("create", answer, [201]);
-    if (answer.kind === "lost") return { kind: "unknown", reason: problem ?? "" };
     if (problem !== null) return { kind: "refused", reason: problem };
     const created = CREATED.safeParse(objectOf(answer.text));
     return created.success ? created.data.Id : { kind: "unknown", reason: "create: Docker told no id" };
@@ -126,9 +123,9 @@ export class DockerProvisioner implements Provisioner {
 
   /** Nothing was started once the container is gone again. */
   async #abandon(id: string, reason: string): Promise<Failure> {
-    const problem = problemOf("remove", await this.#engine.removeContainer(id), GONE);
-    if (problem === null) return { kind: "refused", reason };
-    return { kind: "unknown", reason: `${reason}; ${problem}` };
+    const removed = removal("remove", await this.#engine.removeContainer(id));
+    if (removed.kind === "stopped") return { kind: "refused", reason };
+    return { kind: "unknown", reason: `${reason}; ${removed.reason}` };
   }
 
   /** What an earlier start left under the workspace's name goes; what is not ours stays, and is in the way. */
@@ -139,8 +136,8 @@ export class DockerProvisioner implements Provisioner {
     if (!belongsTo(found.container, workspaceId)) {
       return { kind: "refused", reason: "the container's name is taken by one that is not ours" };
     }
-    const problem = problemOf("remove stale", await this.#engine.removeContainer(found.container.Id), GONE);
-    return problem === null ? null : { kind: "unknown", reason: problem };
+    const removed = removal("remove stale", await this.#engine.removeContainer(found.container.Id));
+    return removed.kind === "stopped" ? null : { kind: "unknown", reason: removed.reason };
   }
 
   async #prepareNetwork({ tier }: StartOrder): Promise<Failure | null> {
@@ -180,9 +177,10 @@ export class DockerProvisioner implements Provisioner {
 
   async #find(idOrName: string): Promise<Found> {
     const answer = await this.#engine.inspectContainer(idOrName);
-    if (isAnswer(answer, 404)) return { kind: "absent" };
+    if (answer.kind === "lost") return failed(`inspect: ${answer.reason}`);
+    if (saysGone(answer)) return { kind: "absent" };
     const problem = problemOf("inspect", answer, [200]);
-    if (answer.kind === "lost" || problem !== null) return failed(problem ?? "");
+    if (problem !== null) return failed(problem);
     const container = CONTAINER.safeParse(objectOf(answer.text));
     return container.success ? { kind: "found", container: container.data } : failed("inspect: not readable");
   }
@@ -190,13 +188,11 @@ export class DockerProvisioner implements Provisioner {
   /** A container that does not end by itself is killed, so only the removal counts. */
   async #remove(id: string): Promise<StopOutcome> {
     await this.#engine.stopContainer(id);
-    const problem = problemOf("remove", await this.#engine.removeContainer(id), GONE);
-    return problem === null ? { kind: "stopped" } : failed(problem);
+    return removal("remove", await this.#engine.removeContainer(id));
   }
 
   async #removeVolume(name: string): Promise<StopOutcome> {
-    const problem = problemOf(`remove volume ${name}`, await this.#engine.removeVolume(name), GONE);
-    return problem === null ? { kind: "stopped" } : failed(problem);
+    return removal(`remove volume ${name}`, await this.#engine.removeVolume(name));
   }
 }
 
@@ -214,6 +210,17 @@ function archiveOf(files: StartOrder["files"]): Uint8Array | null {
       mode: /(?:^|\/)\.[^/]*$/.test(path) ? READABLE_BY_OWNER : READABLE_BY_ALL,
     })),
   );
+}
+
+/** What is gone is removed. */
+function removal(what: string, answer: Exchange): StopOutcome {
+  const problem = saysGone(answer) ? null : problemOf(what, answer, [204, 304]);
+  return problem === null ? { kind: "stopped" } : failed(problem);
+}
+
+/** A 404 of an engine, in its own words: that of anything else under its address tells nothing of machines. */
+function saysGone(answer: Exchange): boolean {
+  return answer.kind === "answered" && answer.status === 404 && /no such/i.test(String(objectOf(answer.text)?.message));
 }
 
 function isAnswer(answer: Exchange, status: number): boolean {

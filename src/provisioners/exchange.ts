@@ -1,3 +1,5 @@
+import { withDeadline } from "../time-limit.ts";
+
 export interface Call {
   readonly method: "GET" | "POST" | "PUT" | "DELETE";
   readonly url: string;
@@ -20,14 +22,15 @@ export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 /** Makes one call, once. Redirects are answers: nothing is followed. Never throws. */
 export async function exchange(fetch: Fetch, call: Call): Promise<Exchange> {
   const { method, url, headers = {}, body = null, timeoutMs } = call;
-  const signal = AbortSignal.timeout(timeoutMs);
-  try {
-    const response = await fetch(url, { method, headers, body, redirect: "manual", signal });
-    return { kind: "answered", status: response.status, text: await read(response, call) };
-  } catch (error) {
-    if (signal.aborted) return { kind: "lost", reason: `no answer within ${timeoutMs} ms` };
-    return { kind: "lost", reason: error instanceof Error ? error.message : "the connection failed" };
-  }
+  return withDeadline(timeoutMs, async (signal) => {
+    try {
+      const response = await fetch(url, { method, headers, body, redirect: "manual", signal });
+      return { kind: "answered", status: response.status, text: await read(response, call) };
+    } catch (error) {
+      if (signal.aborted) return { kind: "lost", reason: `no answer within ${timeoutMs} ms` };
+      return { kind: "lost", reason: String(error) };
+    }
+  });
 }
 
 async function read(response: Response, { answerBytesMax, isHeardOut = false }: Call): Promise<string | null> {

@@ -1,4 +1,5 @@
 import { log } from "../log.ts";
+import { within } from "../time-limit.ts";
 
 /** Most rows that one sweep looks at; the rest are found by the next one. */
 export const SWEEP_LIMIT = 500;
@@ -54,14 +55,4 @@ export async function eachAlone<Item>(
     failed += results.filter(({ status }) => status === "rejected").length;
   }
   return failed;
-}
-
-async function within(work: Promise<unknown>, timeoutMs: number): Promise<void> {
-  const over = new AbortController();
-  const timeout = scheduler.wait(timeoutMs, { signal: over.signal }).then(() => Promise.reject(new Error("timeout")));
-  try {
-    await Promise.race([work, timeout]);
-  } finally {
-    over.abort();
-  }
 }

@@ -1,13 +1,22 @@
 import { describe, expect, it } from "vitest";
 import { judgePush, type PushOutcome } from "../../src/domain/a2a-outcome.ts";
 import type { Delegation } from "../../src/domain/delegation.ts";
-import { calleeRemoved, callerRemoved, cancel, retry } from "../../src/domain/delegation-control.ts";
+import {
+  ATTEMPTS_MAX,
+  calleeRemoved,
+  callerRemoved,
+  cancel,
+  retry,
+  withdrawn,
+} from "../../src/domain/delegation-control.ts";
+import { delegate } from "../../src/domain/delegation-creation.ts";
 import { isDispatchDue, pushAnswerText, settleDispatch } from "../../src/domain/delegation-dispatch.ts";
 import { judge } from "../../src/domain/delegation-judging.ts";
 import { Refusal } from "../../src/domain/refusal.ts";
 import {
   answered,
   answerOf,
+  aRequest,
   beaten,
   busy,
   CALLER,
@@ -26,6 +35,7 @@ import {
   queued,
   RETRY_ID,
   RULES,
+  recorded,
   said,
   stuck,
   told,
@@ -97,6 +107,35 @@ describe("a push call", () => {
     [204, ""],
   ])("that is answered %i %s completes the delegation", (status, body) => {
     expect(told(queued(), answered(status, body)).delegation.current.state).toBe("completed");
+  });
+
+  it.each(["failed", "canceled", "rejected"])("that is answered with a %s task fails, with its words", (state) => {
+    const message = { parts: [{ kind: "text", text: "no sheep" }] };
+    const worded = JSON.stringify({ result: { kind: "task", status: { state, message } } });
+    expect(told(queued(), answered(200, worded)).delegation.current).toMatchObject({
+      state: "failed",
+      endedBy: "callee",
+      error: "no sheep",
+      text: { preview: "no sheep" },
+    });
+    expect(told(queued(), answered(200, taskIn(state))).delegation.current).toMatchObject({
+      state: "failed",
+      error: `agent answered with a task that is ${state}`,
+      text: { preview: taskIn(state) },
+    });
+  });
+
+  it.each([
+    [200, taskIn("working"), "dispatched"],
+    [200, taskIn("rejected"), "failed"],
+    [502, '{"error":"no sheep"}', "failed"],
+    [200, "plain words", "completed"],
+  ])("answered %i %s counts the same when it is told as it was recorded: %s", (status, body, state) => {
+    const { outcome } = answered(status, body) as { outcome: PushOutcome };
+    const recordedOnly = { ...outcome, reply: { ...outcome.reply, body: null } } as PushOutcome;
+    const settled = told(queued(), { kind: "call_ended", outcome: recordedOnly }).delegation.current;
+    expect(settled).toMatchObject({ state, delivery: "confirmed" });
+    expect(settled).toEqual(told(queued(), answered(status, body)).delegation.current);
   });
 
   it.each([
@@ -348,6 +387,34 @@ describe("a cancellation", () => {
   });
 });
 
+describe("a task that was taken back unread", () => {
+  const cancelled = cancel(dispatched(), { actor: "admin", reason: null }, NOW).delegation;
+
+  it("is known as such, once, and a repeated cancel answers the same", () => {
+    const known = withdrawn(cancelled, ID);
+    expect(known).toMatchObject({ delegation: { current: { state: "cancelled", withdrawn: true } }, effects: [] });
+    expect(withdrawn(known.delegation, ID).delegation).toBe(known.delegation);
+    expect(cancel(known.delegation, { actor: "admin", reason: null }, NOW).cancelRequested).toBe(true);
+  });
+
+  it("is known to be when its call was surely not sent, and only then", () => {
+    const called = cancel(told(queued(), callStarted).delegation, { actor: "admin", reason: null }, NOW).delegation;
+    expect(told(called, undelivered).delegation.current).toMatchObject({ state: "cancelled", withdrawn: true });
+    for (const outcome of [busy, vanished, callStarted, pollDelivered]) {
+      expect(told(called, outcome).delegation).toBe(called);
+    }
+  });
+
+  it.each([
+    ["of another attempt", cancelled, RETRY_ID],
+    ["of one that is open", dispatched(), ID],
+    ["of one that its callee has ended", failed(), ID],
+    ["that the caller brought itself", cancel(recorded(), { actor: "admin", reason: null }, NOW).delegation, ID],
+  ])("is no news where it is the task %s", (_, delegation, attemptId) => {
+    expect(withdrawn(delegation, attemptId).delegation).toBe(delegation);
+  });
+});
+
 describe("a removal", () => {
   it("of the caller cancels what it sent, with a reason and a row", () => {
     const removed = callerRemoved(inProgress(), NOW);
@@ -363,7 +430,14 @@ describe("a removal", () => {
 });
 
 describe("a retry", () => {
-  const order = { actor: "admin", reason: "again", attemptId: RETRY_ID, task: "count the sheep", force: false };
+  const order = {
+    actor: "admin",
+    reason: "again",
+    attemptId: RETRY_ID,
+    task: "count the sheep",
+    keyHolder: null,
+    force: false,
+  };
   const codeOf = (work: () => unknown) => {
     try {
       work();
@@ -438,9 +512,32 @@ describe("a retry", () => {
     ["is cancelled before it is sent", cancel(queued(), { actor: "o", reason: null }, NOW).delegation],
     ["is taken back from the queue of a busy callee", cancel(waiting(), { actor: "o", reason: null }, NOW).delegation],
     ["expires in that queue", expired(waiting())],
+    ["was taken back unread", withdrawn(expired(dispatched()), ID).delegation],
     ["failed in the callee's own words", failed()],
   ])("needs no force where the task %s", (_, delegation) => {
     expect(retry(delegation, order, NOW).delegation.current.state).toBe("queued");
+  });
+
+  it("takes force where another delegation holds its key, and names that one", () => {
+    const keyHolder = delegate(aRequest({ delegationId: "newer" }), NOW).delegation;
+    const refused = expect(() => retry(failed(), { ...order, keyHolder }, NOW));
+    refused.toThrow(
+      expect.objectContaining({ code: "delegation.key_bound", options: { details: { holder: "newer" } } }),
+    );
+    expect(retry(failed(), { ...order, keyHolder, force: true }, NOW).delegation.current.attemptId).toBe(RETRY_ID);
+    expect(retry(failed(), { ...order, keyHolder: failed() }, NOW).delegation.current.attemptId).toBe(RETRY_ID);
+  });
+
+  it("is refused once there have been 50 attempts, force or not", () => {
+    let delegation = failed();
+    for (let attempts = 1; attempts < ATTEMPTS_MAX; attempts += 1) {
+      const again = retry(delegation, { ...order, attemptId: `attempt ${attempts}` }, NOW).delegation;
+      delegation = said(again, { status: "failed", error: "out of sheep" }).delegation;
+    }
+    expect(delegation.past).toHaveLength(ATTEMPTS_MAX - 1);
+    for (const force of [false, true]) {
+      expect(codeOf(() => retry(delegation, { ...order, force }, NOW))).toBe("delegation.too_many_attempts");
+    }
   });
 
   it("needs no force once the callee has answered late", () => {

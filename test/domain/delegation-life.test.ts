@@ -12,6 +12,7 @@ import {
   beaten,
   CALLEE,
   CALLER,
+  callStarted,
   completed,
   dispatched,
   effectsOf,
@@ -30,6 +31,7 @@ import {
   said,
   stuck,
   told,
+  undelivered,
 } from "./delegation-samples.ts";
 
 const DEADLINE = NOW + 6 * HOUR_MS;
@@ -131,6 +133,20 @@ describe("a whole life from queued to completed", () => {
   });
 });
 
+describe("a caller that is pushed to", () => {
+  const expired = () => judge(dispatched(), NOW + 6 * HOUR_MS, RULES).delegation;
+  it.each([
+    ["the callee's result", true, () => said(inProgress(), { text: "twelve" })],
+    ["the platform's own end", true, () => judge(dispatched(), NOW + 6 * HOUR_MS, RULES)],
+    ["what the callee says late", true, () => said(expired(), { text: "twelve" })],
+    ["its own word on the end", false, () => said(inProgress(), { by: CALLER, text: "twelve" })],
+    ["its own late word", false, () => said(expired(), { by: CALLER, text: "twelve" })],
+    ["a notice", false, () => judge(inProgress(), NOW + RULES.stuckThresholdMs, RULES)],
+  ])("is to be called with %s: %s", (_what, push, make) => {
+    expect(effectsOf(make(), "inbox")).toMatchObject([{ push }]);
+  });
+});
+
 describe("texts in previews", () => {
   const sheep = "🐑".repeat(5000);
 
@@ -177,9 +193,22 @@ describe("a recorded delegation", () => {
     expect(record(known, aRequest({ task: "something else" }), NOW)).toEqual({ delegation: known, effects: [] });
   });
 
-  it("does not depend on what a dispatch makes of it", () => {
+  it("is refused under an id that another callee's delegation has", () => {
+    expect(() => record(recorded(), aRequest({ calleeId: STRANGER }), NOW)).toThrow(
+      expect.objectContaining({ code: "delegation.id_taken", options: { details: { target_id: CALLEE } } }),
+    );
+  });
+
+  it("fails once where its callee's object does not let it in, and depends on nothing else of a dispatch", () => {
     const delegation = recorded();
-    expect(told(delegation, { kind: "refused", error: "access denied" }).delegation).toBe(delegation);
+    for (const outcome of [pollDelivered, callStarted, undelivered]) {
+      expect(told(delegation, outcome).delegation).toBe(delegation);
+    }
+    const refusal = { kind: "refused", error: "access denied" } as const;
+    const refused = told(delegation, refusal);
+    expect(refused.delegation.current).toMatchObject({ state: "failed", endedBy: "platform", error: "access denied" });
+    expect(effectsOf(refused, "inbox")).toHaveLength(1);
+    expect(told(refused.delegation, refusal).effects).toEqual([]);
   });
 
   it.each(["callerId", "delegationId", "calleeId"] as const)("with an empty %s is refused", (name) => {

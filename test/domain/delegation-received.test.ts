@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { EndMessage, ReceivedMessage } from "../../src/domain/delegation-effect.ts";
 import {
+  abandoned,
   beatReceived,
   meantReceived,
   type Received,
@@ -46,6 +47,7 @@ describe("an attempt that arrives", () => {
         status: "dispatched",
         error: null,
         cancelRequested: false,
+        withdrawn: false,
       },
       deliver: true,
     });
@@ -92,6 +94,14 @@ describe("an attempt that ends", () => {
       withdraw: false,
       received: { cancelRequested: false },
     });
+  });
+});
+
+describe("an attempt whose callee has been removed", () => {
+  it("has failed here, whatever its owner answers", () => {
+    const given = abandoned(received(), NOW + 1);
+    expect(given).toEqual({ ...received(), updatedAt: NOW + 1, status: "failed", error: "target workspace removed" });
+    expect(receiveEnd(given, cancelled, NOW + 2)).toEqual({ received: given, withdraw: false });
   });
 });
 

@@ -105,7 +105,7 @@ describe("a failure", () => {
     expect(late.delegation.current.delivery).toBe("confirmed");
     expect(responseOf(effectsOf(late, "inbox")[0]?.row)).toEqual({ text: "twelve", delegation_id: ID, late: true });
     expect(said(late.delegation, { text: "twelve" })).toMatchObject({ disposition: "replayed", effects: [] });
-    expect(said(late.delegation, { text: "thirteen" })).toMatchObject({ disposition: "contradicted", effects: [] });
+    expect(said(late.delegation, { text: "thirteen" })).toMatchObject({ disposition: "contradicted" });
   });
 
   it("without a word has a result of the caller told as late, which proves no delivery", () => {
@@ -116,10 +116,26 @@ describe("a failure", () => {
     });
   });
 
-  it("with a word of its own stands against every result", () => {
-    const withText = said(inProgress(), { status: "failed", text: "no sheep" }).delegation;
-    expect(said(withText, { text: "twelve" })).toMatchObject({ disposition: "contradicted", effects: [] });
-    expect(said(failed(), { text: "twelve" })).toMatchObject({ disposition: "contradicted", effects: [] });
+  it.each([
+    ["an error", failed()],
+    ["a text", said(inProgress(), { status: "failed", text: "no sheep" }).delegation],
+    ["the caller's error", said(inProgress(), { by: CALLER, status: "failed", error: "gave up" }).delegation],
+  ])("with %s stands against every result, and the first one is kept in the history", (_, ended) => {
+    const other = said(ended, { text: "twelve" });
+    expect(other.disposition).toBe("contradicted");
+    expect(outline(other)).toEqual(["failed", "history contradicted: contradicted"]);
+    expect(effectsOf(other, "history")[0]?.row).toMatchObject({ summary: "Delegation answered differently (twelve)" });
+    expect(JSON.parse(effectsOf(other, "history")[0]?.row.responseBody ?? "")).toEqual({
+      text: "twelve",
+      delegation_id: ID,
+    });
+    expect(other.delegation.current).toMatchObject({ contradictions: 1, contradiction: { preview: "twelve" } });
+    const more = said(other.delegation, { text: "thirteen" });
+    expect(more).toMatchObject({ disposition: "contradicted", effects: [] });
+    expect(more.delegation.current).toMatchObject({ contradictions: 2, contradiction: { preview: "twelve" } });
+  });
+
+  it("stands against a result without a text", () => {
     expect(said(wordless(CALLEE), { text: null })).toMatchObject({ disposition: "contradicted", effects: [] });
   });
 
@@ -173,7 +189,7 @@ describe("a result after the platform ended the attempt", () => {
     expect(responseOf(news?.row)).toEqual({ text: "twelve", delegation_id: ID, late: true });
     expect(JSON.parse(news?.row.requestBody ?? "").params.message.metadata).toMatchObject({ late: true });
     expect(said(late.delegation, { text: "twelve" })).toMatchObject({ disposition: "replayed", effects: [] });
-    expect(said(late.delegation, { text: "thirteen" })).toMatchObject({ disposition: "contradicted", effects: [] });
+    expect(said(late.delegation, { text: "thirteen" })).toMatchObject({ disposition: "contradicted" });
     expect(said(late.delegation, { text: null }).delegation).toBe(late.delegation);
   });
 
@@ -192,7 +208,8 @@ describe("a result after the platform ended the attempt", () => {
       disposition: "replayed",
       effects: [],
     });
-    expect(said(late.delegation, { text: "twelve" })).toMatchObject({ disposition: "contradicted", effects: [] });
+    const result = said(late.delegation, { text: "twelve" });
+    expect(outline(result)).toEqual([status, "history contradicted: contradicted"]);
   });
 
   it("that is only the caller's own error is not told to the caller", () => {
@@ -228,7 +245,7 @@ describe("an answer under an old attempt", () => {
     });
     expect(said(kept.delegation, { id: ID, text: "twelve" })).toMatchObject({ disposition: "replayed", effects: [] });
     const other = said(kept.delegation, { id: ID, text: "thirteen" });
-    expect(outline(other)).toEqual(["queued", "delegation.old_answer"]);
+    expect(outline(other)).toEqual(["queued", "history contradicted: contradicted", "delegation.old_answer"]);
     expect(other.disposition).toBe("contradicted");
   });
 
@@ -398,11 +415,7 @@ describe("a row of the caller's inbox", () => {
   it.each([
     [{ status: "failed", text: null, error: "out of sheep" }, "Delegation failed: out of sheep", "out of sheep"],
     [{ status: "failed", text: "eleven", error: "out of sheep" }, "eleven", "out of sheep"],
-    [
-      { status: "cancelled", text: null, error: "cancelled by operator" },
-      "Delegation cancelled: cancelled by operator",
-      "cancelled",
-    ],
+    [{ status: "cancelled", text: null, error: "cancelled by operator" }, "Delegation cancelled", "cancelled"],
     [
       { status: "stuck", text: null, error: "no heartbeat for 45s" },
       "Delegation stuck: no heartbeat for 45s",

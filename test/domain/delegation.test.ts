@@ -102,7 +102,7 @@ answered 500       | failed      | failed      | failed      | failed      | fai
 not delivered      | ~           | =           | queued      | =           | =           | =           | =           | =           | =         | =      | =       | =
 busy               | ~           | =           | queued      | =           | =           | =           | =           | =           | =         | =      | =       | =
 call vanished      | dispatched  | =           | ~           | =           | =           | =           | =           | =           | =         | =      | =       | =
-refused            | failed      | failed      | failed      | =           | =           | =           | =           | =           | =         | =      | =       | =
+refused            | failed      | failed      | failed      | failed      | =           | =           | =           | =           | =         | =      | =       | =
 callee beats       | in_progress | in_progress | in_progress | in_progress | in_progress | in_progress | ~           | in_progress | =         | =      | =       | =
 caller beats       | ~           | ~           | ~           | ~           | ~           | ~           | ~           | in_progress | =         | =      | =       | =
 callee begins      | in_progress | in_progress | in_progress | in_progress | in_progress | in_progress | =           | =           | =         | =      | =       | =

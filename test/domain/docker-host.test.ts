@@ -7,6 +7,9 @@ describe("DOCKER_HOST", () => {
     ["https://docker.test/", "https://docker.test"],
     ["https://proxy.test/docker/", "https://proxy.test/docker"],
     ["tcp://docker.test:1234", "http://docker.test:1234"],
+    ["tcp://docker.test:80", "http://docker.test"],
+    ["tcp://docker.test:1234/prefix", "http://docker.test:1234/prefix"],
+    ["tcp://[fd00::1]/prefix", "http://[fd00::1]:2375/prefix"],
     ["tcp://docker.test", "http://docker.test:2375"],
     ["TCP://docker.test/", "http://docker.test:2375"],
   ])("names an engine by the URL %s", (text, url) => {

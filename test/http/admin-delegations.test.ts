@@ -247,6 +247,42 @@ describe("an operator's retry", () => {
     expect(await auditOf(id)).toHaveLength(1);
   });
 
+  it("of a cancelled one takes force where the callee has read the task, and none where it was taken back unread", async () => {
+    const [caller, callee] = [await anAgent(), await anAgent()];
+    const [read, unread] = [await aDelegation(caller, callee), await aDelegation(caller, callee, "later")];
+    const { id: since_id } = await taskAt(callee, read);
+    await taskAt(callee, unread);
+    await call(`/workspaces/${callee.id}/activity?since_id=${since_id}`, { token: callee.token });
+    for (const id of [read, unread]) {
+      await until("it is with the callee", async () => (await entryOf(caller, id)).status === "dispatched");
+      expect((await order(id, "cancel", {}, caller.id)).body).toMatchObject({ cancel_requested: true });
+    }
+    const again = await until("the unread one can be had again", async () => {
+      const { status, body } = await order(unread, "retry", {}, caller.id);
+      return status === 202 && body;
+    });
+    await taskAt(callee, again.attempt_id);
+    expect(await order(read, "retry", {}, caller.id)).toMatchObject({
+      status: 409,
+      body: { code: "delegation.outcome_unknown" },
+    });
+  });
+
+  it("of an old one whose key a newer one holds by now takes force", async () => {
+    const [caller, callee] = [await anAgent(), await anAgent()];
+    const keyed = () => aDelegation(caller, callee, "do it", { idempotency_key: "key" });
+    const old = await keyed();
+    await taskAt(callee, old);
+    await act(callee, old, "update", { status: "failed", error: "no ink" });
+    await entryWhen(caller, old, "failed");
+    const holder = await keyed();
+    expect(await order(old, "retry", {}, caller.id)).toMatchObject({
+      status: 409,
+      body: { code: "delegation.key_bound", holder },
+    });
+    expect(await order(old, "retry", { force: true }, caller.id)).toMatchObject({ status: 202 });
+  });
+
   it("of one whose outcome nobody knows takes force", async () => {
     const [caller, callee] = [await anAgent(), await aPushAgent("script")];
     await callee.player.play("reset", "echo");
@@ -284,6 +320,13 @@ describe("an operator's cancel", () => {
     expect(await ledgerWhen(id, "cancelled")).toMatchObject({ error_detail: "cancelled by canvas: not needed" });
     expect((await list({ status: "cancelled", caller_id: caller.id })).body.count).toBe(1);
     expect(await auditOf(id)).toMatchObject([{ action: "delegation.cancel", reason: "not needed" }]);
+    for (const agent of [caller, callee]) {
+      for (const path of ["activity?limit=500", "delegations"]) {
+        const { text } = await call(`/workspaces/${agent.id}/${path}`, { token: agent.token });
+        if (agent === caller) expect(text).toContain("cancelled");
+        expect(text).not.toContain("not needed");
+      }
+    }
     expect(await order(id, "cancel")).toMatchObject({ status: 200 });
     expect(await auditOf(id)).toHaveLength(1);
   });
@@ -316,9 +359,12 @@ describe("an id", () => {
     expect((await list({ caller_id: one.id })).body.count).toBe(1);
   });
 
-  it("that nobody uses, or not that caller, is 404", async () => {
+  it("that nobody uses, or not that caller, is 404 with a hint for operators", async () => {
     const { id } = await aFailedOne();
-    const absent = { status: 404, body: { code: "delegation.not_found" } };
+    const absent = {
+      status: 404,
+      body: { code: "delegation.not_found", hint: expect.stringContaining("?caller_id=") },
+    };
     expect(await order(crypto.randomUUID(), "retry")).toMatchObject(absent);
     expect(await order(id, "retry", {}, (await anAgent()).id)).toMatchObject(absent);
     expect(await order(id, "retry", {}, crypto.randomUUID())).toMatchObject(absent);

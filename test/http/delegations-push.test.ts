@@ -1,3 +1,4 @@
+import { env, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { aPushAgent, type PushAgent } from "../support/agent-server.ts";
 import {
@@ -16,6 +17,7 @@ import {
 import { type Agent, anAgent, call, tell } from "../support/platform.ts";
 import { becomeUnroutable } from "../support/push-rows.ts";
 import { beat } from "../support/queue-item.ts";
+import { quiet } from "../support/quiet.ts";
 import { until } from "../support/until.ts";
 
 const RETRY_MS = 8_000;
@@ -51,6 +53,13 @@ async function retried(caller: Agent, callee: Agent, status: string) {
     const entry = await aSole(caller);
     return entry.status === status && entry;
   });
+}
+
+function queueOf(agent: Agent, which: string): Promise<number> {
+  return runInDurableObject(
+    env.WORKSPACE.getByName(agent.id),
+    (_instance, { storage: { sql } }) => sql.exec(`SELECT 1 FROM queue WHERE ${which}`).toArray().length,
+  );
 }
 
 async function aSole(caller: Agent) {
@@ -105,6 +114,23 @@ describe("a task for a push target", () => {
     expect(await resultsOf(caller)).toMatchObject([{ status: "error" }]);
   });
 
+  it("answered with a task that is still worked on is delivered, and completed by its update", async () => {
+    const { caller, callee } = await aScripted("task/working");
+    const id = await aDelegation(caller, callee);
+    await until("the answer is recorded", async () => (await rowsOf(callee, { method: "message/send" })).length === 1);
+    expect(await entryWhen(caller, id, "dispatched")).not.toHaveProperty("response_preview");
+    await complete(callee, id, "done");
+    await entryWhen(caller, id, "completed");
+    expect(await textsOf(caller)).toEqual(["done"]);
+  });
+
+  it.each(["failed", "canceled", "rejected"])("answered with a task that is %s fails with its words", async (state) => {
+    const { caller, callee } = await aScripted(`task/${state}`);
+    const id = await aDelegation(caller, callee);
+    expect(await entryWhen(caller, id, "failed")).toMatchObject({ error: `it is ${state}` });
+    expect(await resultsOf(caller)).toMatchObject([{ status: "error", response_body: { text: `it is ${state}` } }]);
+  });
+
   it("is tried once more after eight seconds where it surely was not delivered, with the same message", async () => {
     const { caller, callee } = await aScripted("cloudflare/521", "echo");
     const id = await aDelegation(caller, callee);
@@ -153,6 +179,30 @@ describe("a task for a push target", () => {
     expect(await textsOf(caller)).toEqual(["I did get it"]);
   });
 
+  it("cancelled before its call has started is never sent, and may be had again without force", async () => {
+    const { caller, callee } = await aScripted("echo");
+    later(60 * 60_000);
+    const id = await aDelegation(caller, callee);
+    await until("the call is handed over", async () => (await entryOf(caller, id)).status === "dispatched");
+    await act(caller, id, "cancel");
+    await entryWhen(callee, id, "failed");
+    // What the end set in motion arrives before the call's alarm rings.
+    await quiet(callee.id);
+    await until("the call is taken back", async () => {
+      await makeCalls(callee);
+      return (await rowsOf(callee, { method: "message/send", status: "error" })).length === 1;
+    });
+    expect(await callee.player.received()).toEqual([]);
+    await until("it may be had again", async () => {
+      const { status } = await call(`/admin/delegations/${id}/retry?caller_id=${caller.id}`, { json: {} });
+      return status === 202;
+    });
+    await until("the new attempt is made", async () => {
+      await makeCalls(callee);
+      return (await callee.player.received()).length === 1;
+    });
+  });
+
   it("goes on without the caller for as long as it takes", async () => {
     const { caller, callee } = await aScripted("hold");
     const id = await aDelegation(caller, callee);
@@ -184,16 +234,103 @@ describe("a task for a push target", () => {
 });
 
 describe("a caller that is pushed to", () => {
-  it("is not called with the answer: the message is its result row, and its list says completed", async () => {
-    const caller = await aPushAgent("echo");
-    const callee = await anAgent();
+  async function aPushCaller(...script: string[]) {
+    const caller = await aPushAgent("script");
+    await caller.player.play(...script);
+    return { caller, callee: await anAgent() };
+  }
+
+  it("is called once with the message that closes its delegation, in the words of its result row", async () => {
+    const { caller, callee } = await aPushCaller("echo");
     const id = await aDelegation(caller, callee);
     await entryWhen(callee, id, "dispatched");
     expect(await answer(callee, caller, id, "done")).toMatchObject({ status: 200, body: { status: "queued" } });
     expect(await entryOf(caller, id)).toMatchObject({ status: "completed", response_preview: "done" });
-    expect(await textsOf(caller)).toEqual(["done"]);
-    await answer(callee, caller, "another", "an ordinary message");
+    const bodies = await bodiesAt(caller.player, 1);
+    const results = await resultsOf(caller);
+    expect(results).toMatchObject([{ response_body: { text: "done", delegation_id: id } }]);
+    expect(bodies).toEqual([results[0].request_body]);
+    expect(bodies[0].params.message).toMatchObject({
+      parts: [{ kind: "text", text: "done" }],
+      metadata: { delegation_id: id },
+    });
+    await until("the call is a row", async () => (await rowsOf(caller, { method: "message/send" })).length === 1);
+    await complete(callee, id, "done");
+    await answer(callee, caller, id, "done");
+    await wake(caller, callee);
     expect(await caller.player.received()).toHaveLength(1);
+  });
+
+  it("is called with a failure, and with what comes late, but not with its own words", async () => {
+    const { caller, callee } = await aPushCaller("echo");
+    const [failed, own] = [await aDelegation(caller, callee), await aDelegation(caller, callee)];
+    for (const id of [failed, own]) await entryWhen(callee, id, "dispatched");
+    await complete(caller, own, "I did it myself");
+    await act(callee, failed, "update", { status: "failed", error: "no ink" });
+    const [body] = await bodiesAt(caller.player, 1);
+    expect(body.params.message).toMatchObject({
+      parts: [{ text: "Delegation failed: no ink" }],
+      metadata: { delegation_id: failed, delegation_status: "failed" },
+    });
+    const late = await aDelegation(caller, callee);
+    await entryWhen(callee, late, "dispatched");
+    await act(caller, late, "cancel");
+    await bodiesAt(caller.player, 2);
+    await complete(callee, late, "after all");
+    const bodies = await bodiesAt(caller.player, 3);
+    expect(bodies[2].params.message).toMatchObject({ parts: [{ text: "after all" }], metadata: { late: true } });
+  });
+
+  it.each(["status/500", "reset", "cloudflare/521"])(
+    "is not called again where that fails (%s), and its delegation stands",
+    async (behaviour) => {
+      const { caller, callee } = await aPushCaller(behaviour, "echo");
+      const id = await aDelegation(caller, callee);
+      await entryWhen(callee, id, "dispatched");
+      await answer(callee, caller, id, "done");
+      const failed = { method: "message/send", status: "error", source_id: callee.id };
+      await until("the call has failed", async () => (await rowsOf(caller, failed)).length === 1);
+      later(60 * 60_000);
+      await wake(caller, callee);
+      expect(await caller.player.received()).toHaveLength(1);
+      expect(await entryOf(caller, id)).toMatchObject({ status: "completed", response_preview: "done" });
+      expect(await textsOf(caller)).toEqual(["done"]);
+    },
+  );
+
+  it.each([
+    ["gets it from its queue once it is free", 2, (caller: Agent) => beat(caller)],
+    [
+      "finds it in its inbox, once, when it turns to polling",
+      1,
+      ({ id, token }: Agent) =>
+        call("/registry/register", { token, json: { id, agent_card: {}, delivery_mode: "poll" } }),
+    ],
+  ])("that is busy %s", async (_how, calls, act) => {
+    const { caller, callee } = await aPushCaller("status/503", "echo");
+    const id = await aDelegation(caller, callee);
+    await entryWhen(callee, id, "dispatched");
+    await answer(callee, caller, id, "done");
+    await bodiesAt(caller.player, 1);
+    const open = () => queueOf(caller, "completed_at IS NULL");
+    await until("it waits", async () => (await open()) === 1);
+    await act(caller);
+    await until("it waits no longer", async () => (await open()) === 0);
+    const words = (await bodiesAt(caller.player, calls)).map(({ params }) => params.message.parts[0].text);
+    expect(words).toEqual(Array(calls).fill("done"));
+    expect(await textsOf(caller)).toEqual(["done"]);
+  });
+
+  it("is called with as much as no row holds, and that text is kept once", async () => {
+    const { caller, callee } = await aPushCaller("echo");
+    const id = await aDelegation(caller, callee);
+    await entryWhen(callee, id, "dispatched");
+    const text = "x".repeat(900_000);
+    await answer(callee, caller, id, text);
+    const [body] = await bodiesAt(caller.player, 1);
+    expect(body.params.message.parts[0].text).toBe(text);
+    await until("the call is a row", async () => (await rowsOf(caller, { method: "message/send" })).length === 1);
+    expect((await rowsOf(caller, { method: "message/send" }))[0]).not.toHaveProperty("request_body");
   });
 });
 

@@ -15,6 +15,7 @@ import {
   wake,
 } from "../support/delegations.ts";
 import { type Agent, anAgent, call, poll } from "../support/platform.ts";
+import { until } from "../support/until.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -222,6 +223,21 @@ describe("a task for a target that polls", () => {
     ]);
   });
 
+  it("that failed and is answered all the same stays failed, with the answer in the history", async () => {
+    const [caller, callee] = await aPair();
+    const id = await aDelegation(caller, callee);
+    await taskAt(callee, id);
+    await act(callee, id, "update", { status: "failed", error: "no stamps" });
+    await entryWhen(caller, id, "failed");
+    await answer(callee, caller, id, "found some");
+    await complete(callee, id, "found more");
+    expect(await entryOf(caller, id)).toMatchObject({ status: "failed", error: "no stamps" });
+    expect(await rowsOf(caller, { activity_type: "delegation", status: "contradicted" })).toMatchObject([
+      { method: "delegate_contradiction", response_body: { text: "found some", delegation_id: id } },
+    ]);
+    expect(await resultsOf(caller)).toHaveLength(1);
+  });
+
   it("is worked on once the callee says so; progress is an ordinary message", async () => {
     const [caller, callee] = await aPair();
     const id = await aDelegation(caller, callee);
@@ -272,6 +288,36 @@ describe("a target that cannot be reached", () => {
       });
     }
     expect(await resultsOf(caller)).toHaveLength(2);
+  });
+
+  it("fails a recorded task too, once, with the same text", async () => {
+    const [caller, callee] = await aPair();
+    await call(`/workspaces/${callee.id}?confirm=true`, { method: "DELETE" });
+    for (const [id, target] of [
+      ["to nobody", crypto.randomUUID()],
+      ["to a removed one", callee.id],
+    ] as const) {
+      expect(await record(caller, target, id)).toMatchObject({ status: 202 });
+      expect(await entryWhen(caller, id, "failed")).toMatchObject({
+        error: "access denied: workspaces cannot communicate per hierarchy rules",
+      });
+      expect((await eventsOf(caller, id)).map(({ event }) => event)).toEqual(["DELEGATION_SENT", "DELEGATION_FAILED"]);
+    }
+    await wake(caller);
+    expect(await resultsOf(caller)).toHaveLength(2);
+  });
+
+  it("only for its budget lets a recorded task be watched, which costs it nothing", async () => {
+    const caller = await anAgent();
+    const { body: callee } = await call("/workspaces", {
+      json: { name: crypto.randomUUID(), runtime: "external", budget_limit: 0 },
+    });
+    await record(caller, callee.id, "watched");
+    await until("the callee's object knows of it", async () => {
+      const { body } = await call(`/workspaces/${callee.id}/delegations`);
+      return body.length === 1;
+    });
+    expect(await entryOf(caller, "watched")).toMatchObject({ status: "dispatched" });
   });
 });
 
@@ -372,11 +418,25 @@ describe("delegations/record", () => {
     expect(await record(agent, crypto.randomUUID(), "id", more)).toMatchObject({ status: 400, body: { error } });
   });
 
-  it("takes the caller itself for a target", async () => {
+  it("takes the caller itself for a target, and lists that once", async () => {
     const agent = await anAgent();
     expect(await record(agent, agent.id, "note to self")).toMatchObject({ status: 202 });
+    await wake(agent);
+    const { body } = await call(`/workspaces/${agent.id}/delegations`, { token: agent.token });
+    expect(body).toMatchObject([{ delegation_id: "note to self", direction: "sent" }]);
     await complete(agent, "note to self", "done");
     expect(await resultsOf(agent)).toHaveLength(1);
+  });
+
+  it("of a known id for another target is refused, and says whose it is", async () => {
+    const [caller, callee] = await aPair();
+    const other = await anAgent();
+    await record(caller, callee.id, "taken");
+    expect(await record(caller, other.id, "taken")).toMatchObject({
+      status: 409,
+      body: { code: "delegation.id_taken", target_id: callee.id },
+    });
+    expect(await entryOf(caller, "taken")).toMatchObject({ target_id: callee.id });
   });
 
   it("of one id by two callers makes two delegations, each closed by its own", async () => {

@@ -59,8 +59,6 @@ describe("a workspace whose machine the platform runs", () => {
         API_KEY: "s3cret",
         MODEL: "anthropic/claude",
         LLM_PROVIDER: "anthropic",
-        MOLECULE_AGENT_ROLE: "builds",
-        PARENT_ID: parent,
       },
     });
     await registered(body.id);
@@ -203,6 +201,28 @@ describe("a restart", () => {
       status: 404,
       body: { error: "workspace not found" },
     });
+  });
+});
+
+describe("a new secret", () => {
+  it("restarts the machines that read it, and nobody else's", async () => {
+    const [own, reader, sleeper] = [await aMachine(), await aMachine({ secrets: { SHARED: "own" } }), await aMachine()];
+    await Promise.all([own, reader, sleeper].map((id) => registered(id)));
+    await post(sleeper, "hibernate");
+    await statusBecomes(sleeper, "hibernated");
+    await call(`/workspaces/${own}/secrets`, { method: "PUT", json: { key: "MINE", value: "1" } });
+    const starts = (id: string) => machines.callsFor(id).filter(({ verb }) => verb === "start");
+    await until("it is started anew", async () => starts(own).length === 2);
+    expect(starts(own)[1]?.order?.env).toMatchObject({ MINE: "1" });
+    await registered(own);
+    await call("/settings/secrets", { method: "PUT", json: { key: "SHARED", value: "all" } });
+    await until("it is started anew", async () => starts(own).length === 3);
+    expect(starts(own)[2]?.order?.env).toMatchObject({ MINE: "1", SHARED: "all" });
+    expect([starts(reader).length, starts(sleeper).length]).toEqual([1, 1]);
+    await call(`/workspaces/${reader}/model`, { method: "PUT", json: { model: "sonnet" } });
+    await until("it is started anew", async () => starts(reader).length === 2);
+    expect(starts(reader)[1]?.order?.env).toMatchObject({ SHARED: "own", MODEL: "sonnet" });
+    await call("/settings/secrets/SHARED", { method: "DELETE" });
   });
 });
 

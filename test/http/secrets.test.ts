@@ -2,7 +2,7 @@ import { env, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { readSealingKey } from "../../src/domain/sealing-key.ts";
 import { SecretBox } from "../../src/domain/secret-box.ts";
-import { SecretStore } from "../../src/durable-objects/directory/secret-store.ts";
+import { LOCKED_SQL, SecretStore } from "../../src/durable-objects/directory/secret-store.ts";
 import { ADMIN_TOKEN, aDeployment } from "../support/client-deployment.ts";
 import { aRemovedAgent, aWorkspace, remove } from "../support/client-tree.ts";
 import { type Agent, anAgent, call } from "../support/platform.ts";
@@ -425,7 +425,11 @@ describe("a stored secret", () => {
     );
     expect(await environmentOf(agent)).toBe("secret.unreadable");
 
-    await stored((sql) => sql.exec("UPDATE secrets SET sealed = 'v00000000.x.y' WHERE scope = ?", other.id));
+    await stored((sql) => {
+      sql.exec("UPDATE secrets SET sealed = 'v00000000.x.y' WHERE scope = ?", other.id);
+      const plan = sql.exec(`EXPLAIN QUERY PLAN ${LOCKED_SQL}`, "", "").toArray();
+      expect(JSON.stringify(plan)).toContain("INDEX secrets_mark");
+    });
     const { lockedSecrets } = await directory().gauges();
     expect(lockedSecrets).toBeGreaterThan(0);
     const { body } = await aDeployment({ GIT_SHA: crypto.randomUUID() }).call("/readyz");

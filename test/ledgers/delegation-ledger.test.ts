@@ -8,6 +8,7 @@ import {
   delegationTransitions,
   findDueDelegations,
   listDelegations,
+  type SweepCursor,
   TEXT_SEARCH_ROWS_MAX,
 } from "../../src/ledgers/delegation-ledger.ts";
 import { writeLedger } from "../../src/ledgers/ledger-write.ts";
@@ -323,6 +324,27 @@ describe("what is due", () => {
       silent[2]?.delegation_id,
     ]);
     expect(second.next).toEqual(FROM_THE_OLDEST);
+  });
+
+  it("of one instant is found batch by batch, each once", async () => {
+    const url = await aDatabase();
+    const nowUs = await serverNowUs(url);
+    const overdue = Array.from({ length: 5 }, () => aRow({ deadline: nowUs - MINUTE_US }));
+    const silent = Array.from({ length: 5 }, () =>
+      aRow({ deadline: nowUs + HOUR_US, last_heartbeat: nowUs - HOUR_US }),
+    );
+    await put(url, ...overdue, ...silent);
+    const seen: string[] = [];
+    let after: SweepCursor = FROM_THE_OLDEST;
+    for (let batch = 0; batch < 3; batch += 1) {
+      const { due, next } = await find(url, { limit: 4, after });
+      seen.push(...due.map(({ delegationId }) => delegationId));
+      after = next;
+    }
+    expect(seen.toSorted()).toEqual(idsOf([...overdue, ...silent]));
+    expect(after).toEqual(FROM_THE_OLDEST);
+    const old = { deadline: new Date().toISOString(), heartbeat: null };
+    expect((await find(url, { after: old })).due).toHaveLength(10);
   });
 });
 

@@ -11,7 +11,8 @@ const CALLER = `export default {
     const { pathname } = new URL(request.url);
     const answer = await fetch(decodeURIComponent(pathname.slice(1)), { method: "POST", body: request.body, redirect: "manual" })
       .catch((error) => new Response(error.message, { status: 599 }));
-    return new Response(answer.body, { status: answer.status });
+    const reason = answer.headers.get("x-posthouse-not-sent");
+    return new Response(reason ?? answer.body, { status: answer.status });
   },
 };`;
 
@@ -73,4 +74,17 @@ it("reaches agents on this machine in open dev mode, follows no redirect and pas
   expect(await call(`http://localhost:${agent}/`, large)).toEqual({ status: 200, body: large });
   expect(await call(`http://localhost:${agent}/moved`)).toMatchObject({ status: 302 });
   expect(await call("http://169.254.169.254/")).toEqual(REFUSED);
+});
+
+it("says of a call for which no connection comes about that nothing was sent", async () => {
+  const call = aCaller({ allowPrivate: true });
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  expect(await call(`http://localhost:${port}/`)).toEqual({
+    status: 502,
+    body: `nothing listens at localhost:${port}`,
+  });
 });

@@ -1,5 +1,5 @@
 import { env, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { CallIntent } from "../../src/durable-objects/outbound-call/call.ts";
 import { observe } from "../../src/durable-objects/outbound-call/observe.ts";
 import { aPushAgent, PushAgent } from "../support/agent-server.ts";
@@ -178,6 +178,16 @@ describe("one look at an agent", () => {
     const policy = { allowPrivate: false, requireHostname: false };
     expect(await observe({ ...call, policy, url: player.url("echo") })).toMatchObject({ kind: "guard_refused" });
     expect(await player.received()).toEqual([]);
+  });
+
+  it("takes it from nobody but npm start that nothing was sent", async () => {
+    vi.spyOn(globalThis, "fetch").mockImplementation(async () =>
+      Response.json({}, { status: 502, headers: { "x-posthouse-not-sent": "nothing listens" } }),
+    );
+    onTestFinished(() => void vi.restoreAllMocks());
+    const url = "http://127.0.0.1:1/";
+    expect(await observe({ ...call, url })).toMatchObject({ kind: "answered", status: 502 });
+    expect(await observe({ ...call, url, isProbed: true })).toEqual({ kind: "not_sent", reason: "nothing listens" });
   });
 
   it("tells an answer that is too large from one that was cut", async () => {

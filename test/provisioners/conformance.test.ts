@@ -1,8 +1,9 @@
-import { describe, inject } from "vitest";
+import { afterAll, beforeAll, describe, inject, onTestFinished } from "vitest";
 import { ControlPlaneProvisioner } from "../../src/provisioners/control-plane.ts";
 import { DockerProvisioner } from "../../src/provisioners/docker.ts";
 import { DockerEngine } from "../../src/provisioners/docker-engine.ts";
 import { InMemoryMachines, InMemoryProvisioner, type Mishap } from "../../src/provisioners/in-memory.ts";
+import type { StartOrder } from "../../src/provisioners/provisioner.ts";
 import { aControlPlane, aDockerEngine } from "../support/machine-server.ts";
 import type { Fault } from "../support/machine-server-setup.ts";
 import { type Bench, describeMachines, describeMishaps } from "./conformance.ts";
@@ -67,12 +68,43 @@ describe.each([
 });
 
 const REAL = inject("realDocker");
+const TEMPLATE = "ghcr.io/molecule-ai/workspace-template-langgraph";
+/** Small, and runs until it is stopped. */
+const IDLE_IMAGE = { name: "registry.k8s.io/pause", tag: "3.10" };
+const PULL_TIMEOUT_MS = 120_000;
+
+/** An engine that is used for other things too: whatever a test has started on it goes with the test. */
+class PassingDockerProvisioner extends DockerProvisioner {
+  override start(order: StartOrder) {
+    const { workspaceId } = order;
+    onTestFinished(async () => {
+      await this.stop({ workspaceId, instanceId: null });
+      await this.cleanUp(workspaceId);
+    });
+    return super.start(order);
+  }
+}
 
 describe.skipIf(REAL === "")(
   `the Docker engine of this machine${REAL === "" ? " (skipped: DOCKER_HOST is not set)" : ""}`,
   () => {
-    describeMachines(() => ({
-      provisioner: new DockerProvisioner(dockerSettings(), new DockerEngine(fetchFromHere, REAL)),
-    }));
+    const engine = new DockerEngine(fetchFromHere, REAL);
+    const image = (rest: string, method: string) => fetch(`${REAL}/v1.41/images/${rest}`, { method });
+    let isBorrowed = false;
+
+    beforeAll(async () => {
+      if ((await image(`${TEMPLATE}:latest/json`, "GET")).ok) return;
+      await engine.pullImage(IDLE_IMAGE.name, IDLE_IMAGE.tag);
+      const query = new URLSearchParams({ repo: TEMPLATE, tag: "latest" });
+      const tagged = await image(`${IDLE_IMAGE.name}:${IDLE_IMAGE.tag}/tag?${query}`, "POST");
+      if (!tagged.ok) throw new Error(`no image to test with: ${await tagged.text()}`);
+      isBorrowed = true;
+    }, PULL_TIMEOUT_MS);
+
+    afterAll(async () => {
+      if (isBorrowed) await image(`${TEMPLATE}:latest`, "DELETE");
+    });
+
+    describeMachines(() => ({ provisioner: new PassingDockerProvisioner(dockerSettings(), engine) }));
   },
 );

@@ -31,6 +31,12 @@ async function calls(docker: DockerBackend): Promise<string[]> {
   return (await docker.received()).map(({ method, path }) => `${method} ${path.replaceAll(/[0-9a-f]{64}/g, "<id>")}`);
 }
 
+/** The mode stands 100 bytes after the name, in octal digits. */
+function modeOf(archive: string, name: string): string {
+  const at = archive.indexOf(`${name}\0`) + 100;
+  return archive.slice(at, at + 7);
+}
+
 describe("a start", () => {
   it("makes its network, pulls its image, and starts one labelled container with its files in it", async () => {
     const { docker, provisioner } = aPair();
@@ -83,6 +89,8 @@ describe("a start", () => {
     const archive = Buffer.from(archives[0]?.archive ?? "", "base64").toString("latin1");
     expect(archive).toContain("name: Scribe\n");
     expect(archive).toContain("token-that-nobody-may-see");
+    expect(modeOf(archive, "config.yaml")).toBe("0000644");
+    expect(modeOf(archive, ".auth_token")).toBe("0000600");
   });
 
   it("pulls nothing that is there", async () => {
@@ -90,6 +98,13 @@ describe("a start", () => {
     await started({ provisioner }, anOrder());
     await started({ provisioner }, anOrder());
     expect((await calls(docker)).filter((call) => call.includes("/images/"))).toHaveLength(1);
+  });
+
+  it("hears a pull out, however much the engine tells of it", async () => {
+    const { docker, provisioner } = aPair();
+    await docker.arrange({ pullBytes: 32 * MIB });
+    await started({ provisioner }, anOrder());
+    expect((await theContainer(docker)).isRunning).toBe(true);
   });
 
   it("is refused when its image cannot be had", async () => {
@@ -183,6 +198,12 @@ describe("a start", () => {
     expect(onHostNetwork).toMatchObject({ kind: "started", url: null });
   });
 
+  it("has worked even when nobody can tell where the agent listens", async () => {
+    const { docker, provisioner } = aPair({ isLocal: true });
+    await docker.fail({ method: "GET", path: "/json", act: "reset" });
+    expect(await provisioner.start(anOrder())).toMatchObject({ kind: "started", url: null });
+  });
+
   it("writes no file outside the configuration folder", async () => {
     const { docker, provisioner } = aPair();
     for (const path of ["../etc/passwd", "/etc/passwd", "a//b", "", "x".repeat(101)]) {
@@ -217,7 +238,9 @@ describe("a name that is taken", () => {
     await docker.arrange({ stranger: { name: NAME, labels } });
     const { id } = await theContainer(docker);
     const machine = { workspaceId: ID, instanceId: null };
-    expect(await provisioner.start(anOrder({ workspaceId: ID }))).toMatchObject({ kind: "refused" });
+    for (const resetSession of [false, true]) {
+      expect(await provisioner.start(anOrder({ workspaceId: ID, resetSession }))).toMatchObject({ kind: "refused" });
+    }
     expect(await provisioner.isRunning(machine)).toEqual({ kind: "not_running" });
     expect(await provisioner.stop(machine)).toEqual({ kind: "stopped" });
     expect((await theContainer(docker)).id).toBe(id);
@@ -328,13 +351,26 @@ describe("a session", () => {
   });
 });
 
+describe("a server that is no engine", () => {
+  it("is not believed when it says 404", async () => {
+    const { docker, provisioner } = aPair();
+    const notFound = { path: "", act: "answer", status: 404, body: '{"message":"page not found"}' } as const;
+    const machine = { workspaceId: ID, instanceId: "c-1" };
+    await docker.fail({ ...notFound, method: "GET" }, { ...notFound, method: "DELETE" });
+    expect(await provisioner.isRunning(machine)).toMatchObject({ kind: "unknown" });
+    expect(await provisioner.stop(machine)).toMatchObject({ kind: "failed" });
+    await docker.fail({ ...notFound, method: "DELETE", body: "<html>" });
+    expect(await provisioner.cleanUp(ID)).toMatchObject({ kind: "failed" });
+  });
+});
+
 describe("a stop", () => {
   it("lets the container end by itself for ten seconds, and removes it", async () => {
     const { docker, provisioner } = aPair();
     await provisioner.stop(await started({ provisioner }, anOrder()));
     expect((await calls(docker)).slice(-2)).toEqual([
       "POST /v1.41/containers/<id>/stop?t=10",
-      "DELETE /v1.41/containers/<id>?force=true",
+      "DELETE /v1.41/containers/<id>?force=true&v=true",
     ]);
     expect((await docker.show()).containers).toEqual([]);
   });

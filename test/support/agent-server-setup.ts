@@ -25,6 +25,11 @@ const BEHAVIOURS: Record<string, Behaviour> = {
   },
   status: (response, code) => answer(response, Number(code), JSON.stringify({ error: `agent says ${code}` })),
   text: (response, code) => answer(response, Number(code), "<html>words</html>", { "content-type": "text/html" }),
+  task: (response, state, _agent, body) => {
+    const message = { role: "agent", parts: [{ kind: "text", text: `it is ${state}` }] };
+    const result = { kind: "task", id: "t", status: { state, message } };
+    answer(response, 200, JSON.stringify({ jsonrpc: "2.0", id: idOf(body), result }));
+  },
   type: (response, type) => answer(response, 200, "{}", { "content-type": decodeURIComponent(type) }),
   disposition: (response, value) => {
     const headers = { "content-type": "text/html", "content-disposition": decodeURIComponent(value) };

@@ -9,7 +9,7 @@ export interface Received {
 
 /**
  * A push agent of one test on the loopback server of this run. The last part of its URL says how it behaves: `echo`,
- * `status/<code>`, `text/<code>` (no JSON), `type/<Content-Type>`, `disposition/<Content-Disposition>` (a page), `hold[/<behaviour>]` until `release`, `cut`, `reset`, `large/<bytes>`, `redirect`, `cloudflare/<code>`, or
+ * `status/<code>`, `text/<code>` (no JSON), `task/<state>`, `type/<Content-Type>`, `disposition/<Content-Disposition>` (a page), `hold[/<behaviour>]` until `release`, `cut`, `reset`, `large/<bytes>`, `redirect`, `cloudflare/<code>`, or
  * `script`, which takes the next of what `play` was given (the last one again and again).
  */
 export class PushAgent {

@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
 import http from "node:http";
+import { pipeline, Readable } from "node:stream";
 import type { TestProject } from "vitest/node";
 import { dockerService } from "../../scripts/local/docker.ts";
 import { SmallControlPlane } from "./small-control-plane.ts";
@@ -38,6 +39,8 @@ export interface Fault {
 export interface Reply {
   readonly status: number;
   readonly body?: string;
+  /** What happens once all of the answer was taken. */
+  readonly onTaken?: () => void;
 }
 
 export interface Machines {
@@ -48,6 +51,7 @@ export interface Machines {
 }
 
 const REAL = "/real";
+const PIECE_BYTES = 64 * 1024;
 
 class Player {
   readonly received: ReceivedCall[] = [];
@@ -120,9 +124,16 @@ function serve(
     default: {
       const reply = machines.answer(method, url, body);
       if (fault?.act === "lose_answer") return void response.destroy();
-      response.writeHead(reply.status, { "content-type": "application/json" }).end(reply.body);
+      response.writeHead(reply.status, { "content-type": "application/json" });
+      pipeline(Readable.from(piecesOf(reply.body ?? "")), response, (error) => error || reply.onTaken?.());
     }
   }
+}
+
+/** Handed over one by one, so that it shows when somebody stops reading. */
+function* piecesOf(text: string): Generator<Buffer> {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
 }
 
 function control(player: Player, kind: string, path: string, body: Buffer, response: http.ServerResponse): void {

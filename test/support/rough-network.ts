@@ -3,28 +3,34 @@ import { env } from "cloudflare:test";
 /** What becomes of one call between objects. */
 export type Fate = "arrives" | "is lost" | "loses its answer" | "arrives twice";
 
-const ROUGH_METHODS: ReadonlySet<string | symbol> = new Set(["takeTask", "endTask", "hear", "start", "reportCall"]);
+const DELEGATION_METHODS = ["takeTask", "endTask", "hear", "start", "reportCall"];
 /** Looks at an idle network before it counts as quiet: what a call sets off begins a moment after its answer. */
 const QUIET_LOOKS = 3;
 
-/** The network between objects that delegate: each call meets the next fate that was dealt, and arrives without one. */
+/** The network between objects, of which some methods are at risk: each of their calls meets the next fate that was dealt, and arrives without one. */
 export class RoughNetwork {
   readonly #fates: Fate[] = [];
+  readonly #methods: ReadonlySet<string | symbol>;
   #underWay = 0;
   #started = 0;
+
+  constructor(methods: readonly string[] = DELEGATION_METHODS) {
+    this.#methods = new Set(methods);
+  }
 
   /** Applies while `work` runs. */
   async during<T>(work: () => Promise<T>): Promise<T> {
     const prototype = Object.getPrototypeOf(env.WORKSPACE) as { getByName(name: string): object };
     const original = prototype.getByName;
     const carry = this.#carry.bind(this);
+    const isAtRisk = (property: string | symbol) => this.#methods.has(property);
     prototype.getByName = function (this: unknown, name: string) {
       return new Proxy(original.call(this, name), {
         get(target, property) {
           const member = Reflect.get(target, property, target) as unknown;
           if (typeof member !== "function") return member;
           const send = (...parameters: unknown[]) => Reflect.apply(member, target, parameters) as Promise<unknown>;
-          if (!ROUGH_METHODS.has(property)) return send;
+          if (!isAtRisk(property)) return send;
           return (...parameters: unknown[]) => carry(() => send(...parameters));
         },
       });

@@ -34,6 +34,8 @@ export interface ShownDocker {
 /** `registry` is what can be pulled; null is everything. */
 export interface DockerArrangement {
   readonly registry?: readonly string[];
+  /** How much an engine tells of the progress of a pull. */
+  readonly pullBytes?: number;
   readonly stranger?: { readonly name: string; readonly labels: Readonly<Record<string, string>> };
 }
 
@@ -48,6 +50,7 @@ export class SmallDocker implements Machines {
   readonly #networks = new Set(["bridge", "host", "none"]);
   readonly #images = new Set<string>();
   #registry: ReadonlySet<string> | null = null;
+  #pullBytes = 0;
 
   answer(method: string, url: URL, body: Buffer): Reply {
     const [, , family, second = "", third = ""] = url.pathname.split("/").map(decodeURIComponent);
@@ -87,7 +90,8 @@ export class SmallDocker implements Machines {
   }
 
   arrange(what: unknown): void {
-    const { registry, stranger } = what as DockerArrangement;
+    const { registry, pullBytes = 0, stranger } = what as DockerArrangement;
+    this.#pullBytes = pullBytes;
     if (registry) this.#registry = new Set(registry);
     if (stranger) this.#add(stranger.name, { Image: "postgres", Env: [], Labels: stranger.labels, HostConfig: {} });
   }
@@ -104,9 +108,9 @@ export class SmallDocker implements Machines {
       const message = `pull access denied for ${name}, repository does not exist or may require 'docker login': denied`;
       return failed(404, message);
     }
-    this.#images.add(image);
     const lines = [{ status: `Pulling from ${name}`, id: "latest" }, { status: `Status: Downloaded ${image}` }];
-    return { status: 200, body: lines.map((line) => `${JSON.stringify(line)}\r\n`).join("") };
+    const body = lines.map((line) => `${JSON.stringify(line)}\r\n`).join("");
+    return { status: 200, body: body.padEnd(this.#pullBytes, "\n"), onTaken: () => this.#images.add(image) };
   }
 
   #create(name: string, body: ContainerBody): Reply {

@@ -1,17 +1,24 @@
 import { DurableObject } from "cloudflare:workers";
-import { configOf } from "../../config.ts";
+import { configOf, pushUrlPolicy } from "../../config.ts";
 import { BOARD_CARD_BYTES_MAX, type BoardEntry } from "../../domain/board.ts";
+import { type DuplicateGroup, duplicatesAmong, type Sibling } from "../../domain/duplicate.ts";
 import { canCommunicate, MAX_KINSHIP_LEVELS } from "../../domain/hierarchy.ts";
+import type { OrgNode, OrgTree } from "../../domain/org-node.ts";
 import type { OrganisationTokenView } from "../../domain/organisation-token.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { GLOBAL_SCOPE, type ListedSecrets, SETTING_KEYS, type Setting } from "../../domain/secret.ts";
 import { SecretBox } from "../../domain/secret-box.ts";
 import type { Placement, WorkspacePatch } from "../../domain/workspace-patch.ts";
 import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
+import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import { listEntryJson, peerJson, publicViewJson } from "../../domain/workspace-view.ts";
 import { openDatabase } from "../../ledgers/database.ts";
 import { writeLedger } from "../../ledgers/ledger-write.ts";
 import { log } from "../../log.ts";
+import { creationOf } from "../../org-import/creation.ts";
+import { type ImportPlan, type LiveNode, planImport, planTree } from "../../org-import/plan.ts";
+import type { ImportMode } from "../../org-import/read.ts";
+import { hasProvisioner } from "../../provisioners/backend.ts";
 import { AlarmScheduler } from "../shared/alarm.ts";
 import { type Delivery, type Effect, Effects } from "../shared/effects.ts";
 import { Flush } from "../shared/flush.ts";
@@ -39,6 +46,8 @@ export type Creation = Omit<WorkspaceSeed, "path" | "treeVersion" | "name" | "cr
   readonly y: number;
   /** A taken name gets ` (2)` … instead of being refused. */
   readonly suffixTakenName: boolean;
+  /** The bundle that it was made of. */
+  readonly sourceBundleId?: string | null;
   /** The workspace's own secrets; its object never hears of them. */
   readonly secrets?: Readonly<Record<string, string>>;
 };
@@ -69,6 +78,28 @@ export type Purged =
 /** What a purged workspace's object is told; it may never have heard of its creation, or of its removal. */
 export interface Purging extends Removal {
   readonly workspaceId: string;
+}
+
+/** What an import asks for, checked by the Worker; the files of machines stand in the tree. */
+export interface OrgImport {
+  readonly tree: OrgTree;
+  readonly mode: ImportMode;
+  readonly dryRun: boolean;
+  readonly platformUrl: string;
+}
+
+export interface ImportedNode {
+  readonly id: string;
+  readonly name: string;
+  readonly parentId: string | null;
+  readonly status: WorkspaceStatus;
+}
+
+/** What an import has made, parents before children. `pending`: ids whose objects have not confirmed it yet. */
+export interface Imported {
+  readonly nodes: readonly ImportedNode[];
+  readonly skipped: boolean;
+  readonly pending: readonly string[];
 }
 
 /** What the parent of a collapsed subtree is told; names. */
@@ -172,6 +203,100 @@ export class Directory extends DurableObject<Env> {
       this.#afterCommit(now);
       const confirmed = await Promise.race([told, scheduler.wait(CONFIRMATION_WAIT_MS).then(() => false)]);
       return { id, name, confirmed };
+    });
+  }
+
+  /**
+   * Imports a tree: what is there is skipped, what is missing is created, all in one turn, so that two imports at the
+   * same moment make one tree. A dry run only tells.
+   */
+  importOrg(input: OrgImport): Promise<Reply<ImportPlan & Pick<Imported, "pending">>> {
+    return reply(async () => {
+      const now = Date.now();
+      const { tree, mode, dryRun, platformUrl } = input;
+      const urlPolicy = pushUrlPolicy(configOf(this.env));
+      const newId = () => crypto.randomUUID();
+      const live = this.#schema.state === "ready" ? this.#nodes.live() : [];
+      const plan = planImport(tree, live.map(liveNode), { mode, dryRun, urlPolicy, newId });
+      if (dryRun || plan.creations.length + plan.removals.length === 0) return { ...plan, pending: [] };
+      this.#open();
+      const gone = new Set(plan.removals);
+      const effects = this.ctx.storage.transactionSync(() => [
+        ...this.#remove(
+          live.filter(({ id }) => gone.has(id)),
+          null,
+          now,
+        ),
+        ...plan.creations.map((node) => this.#insert(creationOf(node, platformUrl), now).effect),
+      ]);
+      log.info("directory.imported", { created: plan.created, skipped: plan.skipped, removed: gone.size });
+      return { ...plan, pending: await this.#tellAll(effects, now) };
+    });
+  }
+
+  /** Makes the workspaces of a bundle; with `once`, one that was made of it already stays the only one. */
+  importBundle(input: { root: OrgNode; platformUrl: string; once: boolean }): Promise<Reply<Imported>> {
+    return reply(async () => {
+      const now = Date.now();
+      const { root, platformUrl, once } = input;
+      this.#open();
+      const known = once && root.sourceBundleId !== null ? this.#nodes.ofBundle(root.sourceBundleId) : null;
+      if (known) {
+        const nodes = [known, ...this.#nodes.descendants(known.id)];
+        return { nodes: nodes.map(importedNode), skipped: true, pending: [] };
+      }
+      const inserted = this.ctx.storage.transactionSync(() =>
+        planTree(root, () => crypto.randomUUID()).map((node) => {
+          const creation = { ...creationOf(node, platformUrl), suffixTakenName: node.parentId === null };
+          const { effect, name } = this.#insert(creation, now);
+          return { effect, id: node.id, name, parentId: node.parentId, status: node.status };
+        }),
+      );
+      log.info("directory.bundle_imported", { created: inserted.length });
+      const pending = await this.#tellAll(
+        inserted.map(({ effect }) => effect),
+        now,
+      );
+      return { nodes: inserted.map(({ effect: _, ...node }) => node), skipped: false, pending };
+    });
+  }
+
+  /** Siblings whose names differ by a number only, each group with the oldest first. */
+  async duplicates(): Promise<DuplicateGroup[]> {
+    return this.#schema.state === "ready" ? duplicatesAmong(this.#nodes.live().map(duplicateFacts)) : [];
+  }
+
+  /**
+   * Removes duplicates with everything below them; the oldest of each group stays. Null stands for all of them, an id
+   * that is no duplicate refuses the whole. A dry run only tells.
+   */
+  removeDuplicates(input: { ids: readonly string[] | null; dryRun: boolean }): Promise<Reply<{ removed: string[] }>> {
+    return reply(async () => {
+      const now = Date.now();
+      const live = this.#schema.state === "ready" ? this.#nodes.live() : [];
+      const found = duplicatesAmong(live.map(duplicateFacts)).flatMap(({ duplicates }) => duplicates);
+      const wanted = new Set(input.ids ?? found.map(({ id }) => id));
+      const stranger = [...wanted].find((id) => !found.some((duplicate) => duplicate.id === id));
+      if (stranger !== undefined) throw new Refusal("workspace.not_duplicate", { details: { id: stranger } });
+      const gone = new Map<string, NodeRow>();
+      for (const node of live.filter(({ id }) => wanted.has(id))) {
+        for (const each of [node, ...this.#nodes.descendants(node.id)]) gone.set(each.id, each);
+      }
+      const removed = [...gone.keys()];
+      if (input.dryRun || removed.length === 0) return { removed };
+      this.#open();
+      const effects = this.ctx.storage.transactionSync(() => this.#remove([...gone.values()], null, now));
+      log.info("directory.duplicates_removed", { removed: removed.length });
+      await this.#tellAll(effects, now);
+      return { removed };
+    });
+  }
+
+  /** A live workspace with everything below it, as the board shows it; parents before children. */
+  subtree(input: { id: string }): Promise<Reply<NodeRow[]>> {
+    return reply(async () => {
+      const node = this.#requireLive(input.id);
+      return this.#shown([node, ...this.#nodes.descendants(node.id)]);
     });
   }
 
@@ -408,9 +533,10 @@ export class Directory extends DurableObject<Env> {
 
   setSecret({ workspaceId, key, value }: SecretOwner & { key: string; value: string }): Promise<Reply<true>> {
     return reply(() => {
-      const now = Date.now();
       this.#openFor(workspaceId);
-      this.#secrets.set(workspaceId ?? GLOBAL_SCOPE, key, value, now);
+      this.#withNewEnvironment(workspaceId, key, (now) =>
+        this.#secrets.set(workspaceId ?? GLOBAL_SCOPE, key, value, now),
+      );
       log.info("secret.set", { workspace_id: workspaceId, key });
       return true as const;
     });
@@ -419,7 +545,9 @@ export class Directory extends DurableObject<Env> {
   deleteSecret({ workspaceId, key }: SecretOwner & { key: string }): Promise<Reply<true>> {
     return reply(() => {
       this.#openFor(workspaceId);
-      if (!this.#secrets.delete(workspaceId ?? GLOBAL_SCOPE, key)) throw new Refusal("secret.not_found");
+      this.#withNewEnvironment(workspaceId, key, () => {
+        if (!this.#secrets.delete(workspaceId ?? GLOBAL_SCOPE, key)) throw new Refusal("secret.not_found");
+      });
       log.info("secret.deleted", { workspace_id: workspaceId, key });
       return true as const;
     });
@@ -443,8 +571,11 @@ export class Directory extends DurableObject<Env> {
     return reply(() => {
       const { workspaceId, setting, value } = input;
       this.#openFor(workspaceId);
-      if (value === null) this.#secrets.delete(workspaceId, SETTING_KEYS[setting]);
-      else this.#secrets.set(workspaceId, SETTING_KEYS[setting], value, Date.now());
+      const key = SETTING_KEYS[setting];
+      this.#withNewEnvironment(workspaceId, key, (now) => {
+        if (value === null) this.#secrets.delete(workspaceId, key);
+        else this.#secrets.set(workspaceId, key, value, now);
+      });
       log.info("setting.chosen", { workspace_id: workspaceId, setting, cleared: value === null });
       return true as const;
     });
@@ -559,7 +690,7 @@ export class Directory extends DurableObject<Env> {
   }
 
   #insert(creation: Creation, now: number): { id: string; name: string; effect: Effect } {
-    const { parentId, workspaceDir, x, y, suffixTakenName, secrets = {}, ...seed } = creation;
+    const { parentId, workspaceDir, x, y, suffixTakenName, secrets = {}, sourceBundleId = null, ...seed } = creation;
     const known = this.#nodes.find(seed.id);
     if (known) {
       const refusal = known.removed_at === null ? "workspace.exists" : "workspace.removed";
@@ -587,6 +718,7 @@ export class Directory extends DurableObject<Env> {
       delivery_mode: seed.deliveryMode,
       agent_card: large ? null : seed.agentCard,
       card_in_object: large ? 1 : 0,
+      source_bundle_id: sourceBundleId,
     });
     for (const [key, value] of Object.entries(secrets)) this.#storeFirst(seed.id, key, value, now);
     const told: WorkspaceSeed = { ...seed, name, path: [...path, seed.id], treeVersion, createdAt: now };
@@ -690,11 +822,20 @@ export class Directory extends DurableObject<Env> {
     return { removed, treeVersion: this.#nextTreeVersion() };
   }
 
-  /** Tells objects what has been committed; those that do not answer soon hear of it by alarm. */
-  async #tellAll(effects: readonly Effect[], now: number): Promise<void> {
-    const told = Promise.all(effects.map((effect) => this.#effects.tell(effect, now)));
+  /**
+   * Tells objects what has been committed, and answers which of them have not confirmed it in time: they hear of it by
+   * alarm.
+   */
+  async #tellAll(effects: readonly Effect[], now: number): Promise<string[]> {
+    const untold = new Set(effects.map(({ receiver }) => receiver));
+    const told = Promise.all(
+      effects.map(async (effect) => {
+        if (await this.#effects.tell(effect, now)) untold.delete(effect.receiver);
+      }),
+    );
     this.#afterCommit(now);
     await Promise.race([told, scheduler.wait(CONFIRMATION_WAIT_MS)]);
+    return [...untold];
   }
 
   #takeStopsPending(id: string): number {
@@ -755,6 +896,31 @@ export class Directory extends DurableObject<Env> {
     return node;
   }
 
+  /** Changes a secret and, in the same turn, wishes new machines for all whose environment it changes. */
+  #withNewEnvironment(workspaceId: string | null, key: string, change: (now: number) => void): void {
+    const now = Date.now();
+    const effects = this.ctx.storage.transactionSync(() => {
+      change(now);
+      const concerned = this.#concernedBy(workspaceId, key);
+      if (concerned.length === 0) return [];
+      const mark: Mark = { treeVersion: this.#nextTreeVersion(), platformUrl: "" };
+      return concerned.map(({ id }) => this.#effects.add(id, "restarted", mark, now));
+    });
+    if (effects.length > 0) this.ctx.waitUntil(this.#tellAll(effects, now));
+  }
+
+  /** Workspaces with a machine that reads this secret: a global one yields to the workspace's own. */
+  #concernedBy(workspaceId: string | null, key: string): NodeRow[] {
+    if (!hasProvisioner(configOf(this.env))) return [];
+    const nodes = workspaceId === null ? this.#nodes.live() : [this.#requireLive(workspaceId)];
+    return nodes.filter(
+      ({ id, runtime, paused_at }) =>
+        runtime !== "external" &&
+        paused_at === null &&
+        (workspaceId !== null || this.#secrets.list(id).every((own) => own.key !== key)),
+    );
+  }
+
   /** Before a secret is written: its workspace lives, or the organisation has a directory from now on. */
   #openFor(workspaceId: string | null): void {
     if (workspaceId !== null) this.#requireLive(workspaceId);
@@ -789,6 +955,7 @@ export class Directory extends DurableObject<Env> {
     else if (effect.kind === "purged") await this.#tellPurged(JSON.parse(effect.payload) as Purging);
     else if (effect.kind === "paused") await workspace.paused(JSON.parse(effect.payload) as Mark);
     else if (effect.kind === "resumed") await workspace.resumed(JSON.parse(effect.payload) as Mark);
+    else if (effect.kind === "restarted") await workspace.restarted(JSON.parse(effect.payload) as Mark);
     else if (effect.kind === "collapsed") await workspace.collapsed(JSON.parse(effect.payload) as Collapse);
     else if (effect.kind === "placed") await workspace.placed(JSON.parse(effect.payload) as Placement);
     else throw new Error(`unknown effect ${effect.kind}`);
@@ -836,6 +1003,18 @@ function removedRefusal({ id, removed_at }: NodeRow): Refusal {
 
 function purgingOf({ id, removed_at }: Pick<NodeRow, "id" | "removed_at">, cascade: number | null): Purging {
   return { workspaceId: id, removedAt: removed_at ?? 0, cascade };
+}
+
+function duplicateFacts({ id, name, parent_id, created_at, status }: NodeRow): Sibling {
+  return { id, name, parentId: parent_id, createdAt: created_at, status };
+}
+
+function liveNode({ id, name, parent_id }: NodeRow): LiveNode {
+  return { id, name, parentId: parent_id };
+}
+
+function importedNode(node: NodeRow): ImportedNode {
+  return { ...liveNode(node), status: shownStatus(node) };
 }
 
 function sumCounters(texts: readonly string[]): Record<string, number> {

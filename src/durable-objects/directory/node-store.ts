@@ -26,6 +26,7 @@ export interface NodeRow extends Record<string, SqlStorageValue> {
   purged_at: number | null;
   paused_at: number | null;
   lifecycle_due: number | null;
+  source_bundle_id: string | null;
   board_version: number;
   status: WorkspaceStatus;
   url: string | null;
@@ -64,6 +65,7 @@ export type NewNode = Pick<
   | "delivery_mode"
   | "agent_card"
   | "card_in_object"
+  | "source_bundle_id"
 >;
 
 /** What a change of a workspace may touch. */
@@ -111,6 +113,12 @@ export class NodeStore {
   /** Live workspaces, oldest first. */
   live(): NodeRow[] {
     return this.#sql.exec<NodeRow>("SELECT * FROM nodes WHERE removed_at IS NULL ORDER BY created_at, seq").toArray();
+  }
+
+  /** The live workspace that was made of a bundle; the first of several. */
+  ofBundle(bundleId: string): NodeRow | null {
+    const query = "SELECT * FROM nodes WHERE source_bundle_id = ? AND removed_at IS NULL ORDER BY seq LIMIT 1";
+    return this.#sql.exec<NodeRow>(query, bundleId).toArray()[0] ?? null;
   }
 
   /** Ids from the root to this workspace; empty for an unknown one. */

@@ -84,6 +84,7 @@ ALTER TABLE directory DROP COLUMN sweep_due;
 ALTER TABLE nodes ADD COLUMN paused_at INTEGER;
 ALTER TABLE nodes ADD COLUMN lifecycle_due INTEGER;
 CREATE INDEX nodes_lifecycle ON nodes (lifecycle_due) WHERE lifecycle_due IS NOT NULL;
+ALTER TABLE nodes ADD COLUMN source_bundle_id TEXT;
 ALTER TABLE directory ADD COLUMN viewport TEXT NOT NULL DEFAULT '{"x":0,"y":0,"zoom":1}';
 `,
   },

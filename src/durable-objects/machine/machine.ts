@@ -6,6 +6,7 @@ import { unwrap } from "../../domain/refusal.ts";
 import { log } from "../../log.ts";
 import { provisionerOf, stopWithRetry } from "../../provisioners/dispatcher.ts";
 import type { Provisioner } from "../../provisioners/provisioner.ts";
+import { within } from "../../time-limit.ts";
 import { directoryStub, workspaceStub } from "../shared/stubs.ts";
 import type { MintedToken } from "../workspace/token-store.ts";
 import type { MachineJob, MachineReport } from "./job.ts";
@@ -92,7 +93,7 @@ export class Machine extends DurableObject<Env> {
     const outcome = await provisioner.start({
       ...place,
       workspaceId: job.workspaceId,
-      env: machineEnvironment(facts, secrets.value),
+      env: machineEnvironment(facts.runtime, secrets.value),
       files: token === null ? files : { ...files, [TOKEN_FILE]: token },
       resetSession,
     });
@@ -134,8 +135,7 @@ export class Machine extends DurableObject<Env> {
   async #report(report: MachineReport, workspaceId: string): Promise<boolean> {
     try {
       const reported = workspaceStub(this.env, workspaceId).machineEnded(report);
-      const late = scheduler.wait(REPORT_TIMEOUT_MS).then(() => Promise.reject(new Error("timeout")));
-      unwrap((await Promise.race([reported, late])).outcome);
+      unwrap((await within(reported, REPORT_TIMEOUT_MS)).outcome);
       return true;
     } catch (error) {
       const reason = error instanceof Error ? error.name : "unknown";

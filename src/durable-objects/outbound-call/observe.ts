@@ -1,5 +1,7 @@
 import { isCloudflareMade, type Observation } from "../../domain/a2a-outcome.ts";
 import { checkPushUrl, type UrlPolicy } from "../../domain/url-guard.ts";
+import { withDeadline } from "../../time-limit.ts";
+import { NOT_SENT_HEADER } from "./not-sent.ts";
 
 /** Answers up to this size are kept; a larger one counts as failed and is never cut. */
 export const ANSWER_BYTES_MAX = 10 * 1024 * 1024;
@@ -12,13 +14,21 @@ export interface Call {
   readonly policy: UrlPolicy;
   readonly answerBytesMax: number;
   readonly ceilingMs: number;
+  /** Whether calls pass what knows of connections; in a deployment such a header would be the agent's own. */
+  readonly isProbed?: boolean;
 }
 
 /** Makes one call, once, and tells what came of it. Redirects are answers: nothing is followed. Never throws. */
-export async function observe({ url, body, policy, answerBytesMax, ceilingMs }: Call): Promise<Observation> {
-  const check = checkPushUrl(url, policy);
+export async function observe(call: Call): Promise<Observation> {
+  const check = checkPushUrl(call.url, call.policy);
   if (!check.ok) return { kind: "guard_refused", reason: check.refusal.message };
-  const signal = AbortSignal.timeout(ceilingMs);
+  return withDeadline(call.ceilingMs, (deadline) => observeUntil(deadline, call));
+}
+
+async function observeUntil(
+  signal: AbortSignal,
+  { url, body, answerBytesMax, isProbed = false }: Call,
+): Promise<Observation> {
   let response: Response;
   try {
     response = await fetch(url, {
@@ -32,7 +42,8 @@ export async function observe({ url, body, policy, answerBytesMax, ceilingMs }: 
     if (signal.aborted) return { kind: "timed_out" };
     return { kind: "fetch_threw", reason: error instanceof Error ? error.message : "fetch failed" };
   }
-  return read(response, answerBytesMax);
+  const reason = isProbed ? response.headers.get(NOT_SENT_HEADER) : null;
+  return reason === null ? read(response, answerBytesMax) : { kind: "not_sent", reason };
 }
 
 async function read(response: Response, bytesMax: number): Promise<Observation> {

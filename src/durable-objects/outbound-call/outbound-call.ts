@@ -12,6 +12,7 @@ import { unwrap } from "../../domain/refusal.ts";
 import { log } from "../../log.ts";
 import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import { isLargeBody, LARGE_BODY_BYTES, readLargeBody, storeLargeBody } from "../../storage/large-body.ts";
+import { within } from "../../time-limit.ts";
 import { workspaceStub } from "../shared/stubs.ts";
 import type { CallAnswer, CallIntent, CallOutcome, KeptText, QueuePlace } from "./call.ts";
 import { CallState, type Ended } from "./call-state.ts";
@@ -66,6 +67,24 @@ export class OutboundCall extends DurableObject<Env> {
     if (answer.state !== "working" || waitMs <= 0) return answer;
     await Promise.race([this.#done.promise, scheduler.wait(waitMs)]);
     return this.#answer();
+  }
+
+  /** Takes a call back unless it has started: it ends as one that was not sent, and is reported like any other. One that has goes on. */
+  async withdraw({ intent }: { intent: CallIntent }): Promise<void> {
+    const notSent: Observation = { kind: "not_sent", reason: "taken back before it was sent" };
+    const ended = await this.#kept(intent, notSent, judgePush(notSent, intent.target), 0);
+    const known = this.#state.intent;
+    const last = known && this.#state.ended(known.attempt);
+    const isNew = known === null || (intent.attempt > known.attempt && last?.outcome.delivered === "no");
+    const isUnstarted = known?.attempt === intent.attempt && !this.#state.hasStarted(intent.attempt);
+    if (!isNew && !isUnstarted) {
+      await this.start({ intent, waitMs: 0 });
+      return;
+    }
+    this.#state.begin(intent);
+    this.#state.start(intent.attempt);
+    this.#state.end(intent.attempt, ended);
+    await this.ctx.storage.setAlarm(Date.now());
   }
 
   override async alarm(): Promise<void> {
@@ -139,10 +158,12 @@ export class OutboundCall extends DurableObject<Env> {
     const stored = bodyKey === null ? body : await this.#stored(bodyKey);
     // Nothing was sent, which is all that this kind says.
     if (stored === null) return { kind: "not_sent", reason: "the stored request is gone" };
+    const config = configOf(this.env);
     return observe({
       url,
       body: stored,
-      policy: pushUrlPolicy(configOf(this.env)),
+      policy: pushUrlPolicy(config),
+      isProbed: config.localPlatform,
       answerBytesMax: this.#blobs ? ANSWER_BYTES_MAX : LARGE_BODY_BYTES,
       ceilingMs: CALL_CEILING_MS,
     });
@@ -208,7 +229,7 @@ export class OutboundCall extends DurableObject<Env> {
     const { callId, attempt, reportTo } = intent;
     try {
       const reply = workspaceStub(this.env, reportTo).reportCall({ callId, attempt, outcome, repeated });
-      return unwrap((await within(REPORT_TIMEOUT_MS, reply)).outcome);
+      return unwrap((await within(reply, REPORT_TIMEOUT_MS)).outcome);
     } catch (error) {
       log.warn("call.not_reported", { ...factsOf(intent), reason: error instanceof Error ? error.name : "unknown" });
       return null;
@@ -261,16 +282,4 @@ function refusedAsBusy({ nativeSession }: PushTarget): CallAnswer {
 
 function factsOf({ callId, attempt, reportTo, target }: CallIntent) {
   return { call_id: callId, attempt, workspace_id: reportTo, method: target.method };
-}
-
-async function within<T>(limitMs: number, work: Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("timed out")), limitMs);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

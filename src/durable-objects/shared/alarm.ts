@@ -1,4 +1,5 @@
 import { log } from "../../log.ts";
+import { within } from "../../time-limit.ts";
 
 /** One thing that time brings about in an object. Both functions judge by the object's own rows. */
 export interface Clock {
@@ -41,7 +42,7 @@ export class AlarmScheduler {
     for (const clock of this.#clocks) {
       try {
         const due = clock.dueAt(now);
-        if (due !== null && due <= now) await withTimeout(clock.run(now));
+        if (due !== null && due <= now) await within(Promise.resolve(clock.run(now)), CLOCK_TIMEOUT_MS);
       } catch (error) {
         failed.add(clock.name);
         log.error("alarm.clock_failed", { clock: clock.name, reason: error instanceof Error ? error.name : "unknown" });
@@ -60,18 +61,5 @@ export class AlarmScheduler {
       if (due !== null && (nearest === null || due < nearest)) nearest = due;
     }
     return nearest;
-  }
-}
-
-async function withTimeout(work: void | Promise<void>): Promise<void> {
-  if (!(work instanceof Promise)) return;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("clock timed out")), CLOCK_TIMEOUT_MS);
-  });
-  try {
-    await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }

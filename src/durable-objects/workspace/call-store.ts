@@ -18,6 +18,8 @@ export interface StoredCall extends Record<string, SqlStorageValue> {
   expires_in_s: number | null;
   /** The attempt of a delegation whose task it takes to the agent; null for a message. */
   attempt_id: string | null;
+  /** The row of the feed that holds the request, where the call has no copy of its own. */
+  activity_seq: number | null;
   created_at: number;
   /** When the workspace hands the call over itself, unless the report has come. */
   hand_over_at: number;
@@ -37,8 +39,8 @@ export class CallStore {
     const seq = this.#nextVersion();
     this.#sql.exec(
       `INSERT INTO calls (seq, call_id, queue_seq, caller_id, url, method, native_session, message_id, message_digest,
-         body, body_key, expires_in_s, attempt_id, created_at, hand_over_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         body, body_key, expires_in_s, attempt_id, activity_seq, created_at, hand_over_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       seq,
       call.call_id,
       call.queue_seq,
@@ -52,6 +54,7 @@ export class CallStore {
       call.body_key,
       call.expires_in_s,
       call.attempt_id,
+      call.activity_seq,
       call.created_at,
       call.hand_over_at,
     );
@@ -65,6 +68,12 @@ export class CallStore {
   /** The open call of a message, should it come again. */
   findOpen(callId: string): StoredCall | null {
     return this.#sql.exec<StoredCall>("SELECT * FROM calls WHERE call_id = ? LIMIT 1", callId).toArray()[0] ?? null;
+  }
+
+  /** The open call that takes a delegated task to the agent. */
+  openFor(callerId: string, attemptId: string): number | null {
+    const query = "SELECT seq FROM calls WHERE attempt_id = ? AND caller_id = ? LIMIT 1";
+    return this.#sql.exec<{ seq: number }>(query, attemptId, callerId).toArray()[0]?.seq ?? null;
   }
 
   remove(seq: number): void {

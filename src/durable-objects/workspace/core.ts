@@ -114,6 +114,7 @@ export class Core {
     this.delegations.forget();
     this.machines.forget();
     this.purge.forget();
+    this.received.forget();
   }
 }
 

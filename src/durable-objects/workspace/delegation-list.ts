@@ -5,7 +5,9 @@ import type { Core } from "./core.ts";
 export function delegationList({ delegations, received, profile }: Core): object[] {
   const { workspaceId } = profile.get();
   const sent = delegations.newest().map((one) => ({ ...timesOf(one), entry: sentEntry(one) }));
-  const taken = received.newest().map((one) => ({ ...timesOf(one), entry: receivedEntry(one, workspaceId) }));
+  const taken = received
+    .newest(workspaceId)
+    .map((one) => ({ ...timesOf(one), entry: receivedEntry(one, workspaceId) }));
   return [...sent, ...taken]
     .toSorted(newestStateFirst)
     .slice(0, LIST_MAX)

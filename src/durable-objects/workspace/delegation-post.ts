@@ -1,13 +1,23 @@
 import type { EndMessage } from "../../domain/delegation-effect.ts";
 import type { Clock } from "../shared/alarm.ts";
 import { type Delivery, type Effect, Effects } from "../shared/effects.ts";
-import type { TaskEnd, TaskHandOver, WordToOwner } from "./delegation-words.ts";
+import type { PlainOutcome, TaskEnd, TaskHandOver, WordToOwner } from "./delegation-words.ts";
 
 /** The other ends of the line; null means that there is nobody any more. */
 export interface DelegationReceivers {
-  takeTask(calleeId: string, task: TaskHandOver): Promise<unknown>;
-  endTask(calleeId: string, end: TaskEnd): Promise<unknown>;
+  takeTask(calleeId: string, task: TaskHandOver): Promise<PlainOutcome>;
+  endTask(calleeId: string, end: TaskEnd): Promise<{ withdrawn: boolean } | null>;
   hear(callerId: string, word: WordToOwner): Promise<{ end: EndMessage | null } | null>;
+}
+
+/** What comes back by an answer: each is taken in by a turn of its own. */
+export interface DelegationAnswers {
+  /** What the callee's object made of a task that the caller brings itself. */
+  taken(task: TaskHandOver, outcome: PlainOutcome): Promise<void>;
+  /** The callee's agent never saw the task of an attempt that has ended. */
+  withdrawn(end: TaskEnd): Promise<void>;
+  /** How an attempt ended, as its owner answered to a word of this workspace. */
+  ended(callerId: string, end: EndMessage): Promise<void>;
 }
 
 /**
@@ -20,13 +30,8 @@ export class DelegationPost implements Clock {
   /** Effects of the current turn, told right after its commit. */
   #fresh: Effect[] = [];
 
-  /** `onEnd` takes in what an owner answered to a word of this workspace. */
-  constructor(
-    sql: SqlStorage,
-    receivers: DelegationReceivers,
-    onEnd: (callerId: string, end: EndMessage) => Promise<void>,
-  ) {
-    this.#effects = new Effects(sql, (effect) => deliver(effect, receivers, onEnd));
+  constructor(sql: SqlStorage, receivers: DelegationReceivers, answers: DelegationAnswers) {
+    this.#effects = new Effects(sql, (effect) => deliver(effect, receivers, answers));
   }
 
   handOver(calleeId: string, task: TaskHandOver, now: number): void {
@@ -72,17 +77,24 @@ export class DelegationPost implements Clock {
 async function deliver(
   { receiver, kind, payload }: Effect,
   receivers: DelegationReceivers,
-  onEnd: (callerId: string, end: EndMessage) => Promise<void>,
+  answers: DelegationAnswers,
 ): Promise<Delivery> {
   const told: unknown = JSON.parse(payload);
   switch (kind) {
-    case "task":
-      return (await receivers.takeTask(receiver, told as TaskHandOver)) === null ? "gone" : "told";
-    case "task_end":
-      return (await receivers.endTask(receiver, told as TaskEnd)) === null ? "gone" : "told";
+    case "task": {
+      const task = told as TaskHandOver;
+      await answers.taken(task, await receivers.takeTask(receiver, task));
+      return "told";
+    }
+    case "task_end": {
+      const end = told as TaskEnd;
+      const answer = await receivers.endTask(receiver, end);
+      if (answer?.withdrawn) await answers.withdrawn(end);
+      return answer === null ? "gone" : "told";
+    }
     case "word": {
       const answer = await receivers.hear(receiver, told as WordToOwner);
-      if (answer?.end) await onEnd(receiver, answer.end);
+      if (answer?.end) await answers.ended(receiver, answer.end);
       return answer === null ? "gone" : "told";
     }
     default:

@@ -4,7 +4,7 @@ import type { MirroredTable } from "../shared/flush.ts";
 import { mirroredTable, sizeOf } from "../shared/mirrored.ts";
 
 /** What a row of the feed tells of an attempt. */
-export type Slot = "sent" | "result" | "late" | "inbox_result" | "inbox_late" | "inbox_stuck";
+export type Slot = "sent" | "result" | "late" | "contradicted" | "inbox_result" | "inbox_late" | "inbox_stuck";
 
 /** Where the rows of each attempt stand in the feed, by attempt. */
 export type Slots = Readonly<Record<string, Readonly<Partial<Record<Slot, number>>>>>;
@@ -73,6 +73,8 @@ export class DelegationStore {
         ...changing,
         seq,
       );
+      const known = "INSERT OR IGNORE INTO retries (attempt_id, seq) VALUES (?, ?)";
+      if (past.length > 0 && isOpen(current)) this.#sql.exec(known, current.attemptId, seq);
     }
     return { seq: seq ?? version, delegation, task, slots, dueAt };
   }
@@ -93,13 +95,8 @@ export class DelegationStore {
 
   /** The delegation that an id means, its own or that of an attempt after the first. */
   findByAttempt(id: string): StoredDelegation | null {
-    return (
-      this.find(id) ??
-      this.#read("SELECT * FROM delegations WHERE attempts > 1 AND instr(state, ?) > 0", JSON.stringify(id)).find(
-        ({ delegation }) => [...delegation.past, delegation.current].some(({ attemptId }) => attemptId === id),
-      ) ??
-      null
-    );
+    const retried = "SELECT * FROM delegations WHERE seq = (SELECT seq FROM retries WHERE attempt_id = ?)";
+    return this.find(id) ?? this.#read(retried, id)[0] ?? null;
   }
 
   withKey(idempotencyKey: string): StoredDelegation[] {
@@ -110,8 +107,8 @@ export class DelegationStore {
     );
   }
 
-  open(): StoredDelegation[] {
-    return this.#read(`SELECT ${WITHOUT_TASK} FROM delegations WHERE ${OPEN} ORDER BY seq`);
+  open(limit: number): StoredDelegation[] {
+    return this.#read(`SELECT ${WITHOUT_TASK} FROM delegations WHERE ${OPEN} LIMIT ?`, limit);
   }
 
   hasOpen(): boolean {
@@ -155,18 +152,33 @@ export class DelegationStore {
 
   /** Rows of the feed that belong to open delegations, which retention spares. */
   openRows(): number[] {
-    return this.open().flatMap(({ slots }) => Object.values(slots).flatMap((rows) => Object.values(rows)));
+    return this.#sql
+      .exec<{ slots: string }>(`SELECT slots FROM delegations WHERE ${OPEN}`)
+      .toArray()
+      .flatMap(({ slots }) => Object.values(JSON.parse(slots) as Slots).flatMap((rows) => Object.values(rows)));
   }
 
-  /** Drops what ended before `before` (ms) and stands in the ledger. */
-  prune(before: number, flushedThrough: number, limit: number): void {
-    this.#sql.exec(
-      `DELETE FROM delegations WHERE seq IN
-         (SELECT seq FROM delegations WHERE ended_at < ? AND version <= ? ORDER BY seq LIMIT ?)`,
-      before,
-      flushedThrough,
-      limit,
-    );
+  /** When the first one that is kept ended; null while it is open, which no deadline allows for long. */
+  oldestEnded(): number | null {
+    const first = "SELECT ended_at AS at FROM delegations ORDER BY seq LIMIT 1";
+    return this.#sql.exec<{ at: number | null }>(first).toArray()[0]?.at ?? null;
+  }
+
+  /** Drops what ended before `before` (ms) and stands in the ledger; returns how many. */
+  prune(before: number, flushedThrough: number, limit: number): number {
+    const ended = `SELECT seq FROM delegations WHERE ended_at < ? AND version <= ? ORDER BY seq LIMIT ?`;
+    const gone = this.#sql
+      .exec<{ seq: number; attempts: number }>(
+        `DELETE FROM delegations WHERE seq IN (${ended}) RETURNING seq, attempts`,
+        before,
+        flushedThrough,
+        limit,
+      )
+      .toArray();
+    for (const { seq, attempts } of gone) {
+      if (attempts > 1) this.#sql.exec("DELETE FROM retries WHERE seq = ?", seq);
+    }
+    return gone.length;
   }
 
   /** Nothing is pending for a ledger that is switched off. */

@@ -7,6 +7,7 @@ import type { DelegationPost } from "./delegation-post.ts";
 import type { Slot, Slots, StoredDelegation } from "./delegation-store.ts";
 import type { NewActivity } from "./inbox-store.ts";
 import { type LargeTexts, SMALL_TEXTS } from "./large-texts.ts";
+import type { Push } from "./push.ts";
 
 export interface WritingOptions {
   readonly texts?: LargeTexts;
@@ -18,10 +19,12 @@ export interface WritingOptions {
 export class DelegationWriting {
   readonly #core: Core;
   readonly #post: DelegationPost;
+  readonly #push: Push;
 
-  constructor(core: Core, post: DelegationPost) {
+  constructor(core: Core, post: DelegationPost, push: Push) {
     this.#core = core;
     this.#post = post;
+    this.#push = push;
   }
 
   /** The delegation as it stands afterwards. */
@@ -46,6 +49,7 @@ export class DelegationWriting {
         }
         case "inbox":
           slots = this.#inbox(slots, effect.attemptId, `inbox_${effect.slot}`, effect.row, texts, now);
+          if (effect.push) this.#tellAgent(slots[effect.attemptId]?.[`inbox_${effect.slot}`], effect.row, now);
           break;
         case "inbox_fill":
           slots = this.#fill(slots, effect.attemptId, effect.row, texts, now);
@@ -93,6 +97,11 @@ export class DelegationWriting {
     const isUnread = known !== undefined && known > Math.max(readSeq, ackedSeq);
     if (isUnread && inbox.rewrite(known, placedRow({ ...row, own: false }, texts))) return slots;
     return this.#inbox(slots, attemptId, "inbox_result", row, texts, now);
+  }
+
+  /** An agent that is pushed to reads no inbox. */
+  #tellAgent(seq: number | undefined, { sourceId }: InboxRow, now: number): void {
+    if (seq !== undefined) this.#push.tell(seq, sourceId, now);
   }
 
   #tellCallee(calleeId: string, message: CalleeMessage, now: number): void {

@@ -1,5 +1,5 @@
 import { type Delegation, isOpen } from "../../domain/delegation.ts";
-import { calleeRemoved, callerRemoved, cancel, type Order, retry } from "../../domain/delegation-control.ts";
+import { calleeRemoved, callerRemoved, cancel, type Order, retry, withdrawn } from "../../domain/delegation-control.ts";
 import { bindingOf, delegate, delegateAnswer, record } from "../../domain/delegation-creation.ts";
 import { type DispatchOutcome, isDispatchDue, settleDispatch } from "../../domain/delegation-dispatch.ts";
 import { type EndMessage, receivedMessage, type Transition, unchanged } from "../../domain/delegation-effect.ts";
@@ -81,10 +81,8 @@ export class Delegations implements Clock {
   /** `delegationId` is what a new one is called. */
   delegate(request: DelegateRequest, delegationId: string, texts: LargeTexts, now: number): DelegateAnswer {
     const { targetId, task, idempotencyKey, deadlineMs, warning } = request;
-    const { delegations, config } = this.#core;
-    const known =
-      idempotencyKey === null ? [] : delegations.withKey(idempotencyKey).map(({ delegation }) => delegation);
-    const bound = bindingOf(known, idempotencyKey, now);
+    const { config } = this.#core;
+    const bound = this.#boundBy(idempotencyKey, now);
     if (bound) return delegateAnswer(bound, true);
     const callerId = this.#callerId();
     const wanted = deadlineMs ?? config.delegations.deadlineMs;
@@ -137,9 +135,9 @@ export class Delegations implements Clock {
   ): { attemptId: string } {
     const stored = this.#require(id);
     this.#noteOpen(now);
-    const { delegation } = this.#write(stored, retry(stored.delegation, { ...order, task: stored.task }, now), now, {
-      texts,
-    });
+    const keyHolder = this.#boundBy(stored.delegation.idempotencyKey, now);
+    const transition = retry(stored.delegation, { ...order, task: stored.task, keyHolder }, now);
+    const { delegation } = this.#write(stored, transition, now, { texts });
     this.#dispatchSoon(stored.seq, delegation);
     return { attemptId: order.attemptId };
   }
@@ -177,8 +175,28 @@ export class Delegations implements Clock {
     return { end: endOf(delegation, word.attemptId) };
   }
 
-  callerRemoved(now: number): void {
-    for (const stored of this.#core.delegations.open()) this.#write(stored, callerRemoved(stored.delegation, now), now);
+  /** What the callee's object made of a task that this workspace brings itself: only a refusal is news. */
+  async taken({ message: { attemptId, delegationId, dispatch } }: TaskHandOver, outcome: PlainOutcome): Promise<void> {
+    if (outcome.kind !== "refused") return;
+    await this.#apply((now) => {
+      const stored = this.#core.delegations.find(delegationId);
+      if (stored) this.#write(stored, settleDispatch(stored.delegation, { attemptId, dispatch, outcome }, now), now);
+    });
+  }
+
+  /** The callee's object took an attempt's task back before its agent saw it. */
+  async withdrawn(attemptId: string): Promise<void> {
+    await this.#apply((now) => {
+      const stored = this.#core.delegations.findByAttempt(attemptId);
+      if (stored) this.#write(stored, withdrawn(stored.delegation, attemptId), now);
+    });
+  }
+
+  /** This workspace has been removed: nobody waits for what it sent. Ends some of it. */
+  callerRemoved(limit: number, now: number): void {
+    for (const stored of this.#core.delegations.open(limit)) {
+      this.#write(stored, callerRemoved(stored.delegation, now), now);
+    }
   }
 
   /** Whether time has brought something about; asked at any contact. */
@@ -260,7 +278,10 @@ export class Delegations implements Clock {
   }
 
   #judge(stored: StoredDelegation, now: number): StoredDelegation {
-    const written = this.#write(stored, judge(stored.delegation, now, this.#rules()), now);
+    const transition = this.#isRemoved()
+      ? callerRemoved(stored.delegation, now)
+      : judge(stored.delegation, now, this.#rules());
+    const written = this.#write(stored, transition, now);
     const { delegation, seq } = written;
     this.#dispatchSoon(seq, delegation);
     // A clock that rang for nothing, e.g. after the threshold was changed, is set anew, or stands still.
@@ -290,6 +311,8 @@ export class Delegations implements Clock {
   async #dispatch(seq: number): Promise<void> {
     const stored = this.#core.delegations.at(seq);
     if (!stored || this.#dispatching.has(seq) || !wantsDispatch(stored.delegation, Date.now())) return;
+    // Its end is only a matter of time.
+    if (this.#isRemoved()) return;
     const dispatching = this.#take(seq, stored).finally(() => this.#dispatching.delete(seq));
     this.#dispatching.set(seq, dispatching);
     await dispatching;
@@ -325,10 +348,21 @@ export class Delegations implements Clock {
     this.#core.delegations.dueAt(seq, Math.min(dueAt(delegation, this.#rules()) ?? again, again));
   }
 
+  /** The delegation that a key stands for. */
+  #boundBy(key: string | null, now: number): Delegation | null {
+    if (key === null) return null;
+    const known = this.#core.delegations.withKey(key).map(({ delegation }) => delegation);
+    return bindingOf(known, key, now);
+  }
+
   #require(id: string): StoredDelegation {
     const stored = this.#core.delegations.find(id);
     if (!stored) throw new Refusal("delegation.not_found");
     return stored;
+  }
+
+  #isRemoved(): boolean {
+    return this.#core.profile.get().removedAt !== null;
   }
 
   #callerId(): string {

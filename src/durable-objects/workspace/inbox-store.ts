@@ -365,6 +365,17 @@ export class InboxStore {
     return { ...page, rest };
   }
 
+  /** The request that a row holds, or where it lies; nothing where the row is gone. */
+  requestOf(seq: number): { body: string | null; bodyKey: string | null } {
+    const query = "SELECT request_body AS body, request_body_key AS bodyKey FROM activity WHERE seq = ?";
+    return (
+      this.#sql.exec<{ body: string | null; bodyKey: string | null }>(query, seq).toArray()[0] ?? {
+        body: null,
+        bodyKey: null,
+      }
+    );
+  }
+
   /** Rows that the hub has not been told of, oldest first; `through` is how far they are complete. */
   unbroadcast(after: number, limit: number): { rows: BroadcastRow[]; through: number } {
     const rows: BroadcastRow[] = [];

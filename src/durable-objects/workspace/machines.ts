@@ -68,9 +68,8 @@ export class Machines implements Clock, Errands {
 
   /** A machine is wanted, whatever runs now is replaced; the workspace is provisioning until its agent registers. */
   provision({ platformUrl, files, resetSession }: Provision, now: number): void {
-    const { profile, events, tokens } = this.#core;
-    // The machine that goes must not be taken for the one that comes.
-    tokens.revokeAll(now * 1000);
+    const { profile, events } = this.#core;
+    this.#disown(now);
     profile.set({
       status: "provisioning",
       url: null,
@@ -102,7 +101,10 @@ export class Machines implements Clock, Errands {
   stop(now: number): number {
     const { machines } = this.#core;
     const { wish, facts } = machines.get();
-    if (wish.machine === "running") this.#wish("stopped", { ...facts, wishedAt: now });
+    if (wish.machine === "running") {
+      this.#disown(now);
+      this.#wish("stopped", { ...facts, wishedAt: now });
+    }
     this.#advance(now);
     return stopsPending(machines.get());
   }
@@ -166,7 +168,10 @@ export class Machines implements Clock, Errands {
       const { lifecycle, verdict } = afterStart(known, machine.start, end);
       this.#write(known, lifecycle, machine);
       if (verdict === "started" && end.kind === "started") this.#started(end.url);
-      if (verdict === "failed") this.#failed(PROVISIONING_FAILED, {}, now);
+      if (verdict === "failed") {
+        this.#disown(now);
+        this.#failed(PROVISIONING_FAILED, {}, now);
+      }
     }
     this.#advance(now);
     this.#settleHibernation(now);
@@ -208,6 +213,11 @@ export class Machines implements Clock, Errands {
       }
       this.#advance(now);
     });
+  }
+
+  /** A machine that goes must not be taken for one that comes, or for none. */
+  #disown(now: number): void {
+    this.#core.tokens.revokeAll(now * 1000);
   }
 
   #wish(machine: "running" | "stopped", facts: WishFacts): void {

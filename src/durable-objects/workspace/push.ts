@@ -9,6 +9,7 @@ import type { StoredCall } from "./call-store.ts";
 import type { Core } from "./core.ts";
 import type { IncomingMessage, Sender } from "./messages.ts";
 import type { OwnerTelling } from "./owner-telling.ts";
+import { deliveryModeOf } from "./profile-store.ts";
 import type { Queue } from "./queue.ts";
 import type { StoredItem } from "./queue-store.ts";
 
@@ -23,8 +24,12 @@ export type PushReceived =
   | { readonly mode: "call"; readonly intent: Omit<CallIntent, "body" | "bodyKey"> }
   | ({ readonly mode: "queued"; readonly why: "busy" | "working" } & QueuePlace);
 
-/** Hands a call to its own object. */
-export type HandOver = (intent: CallIntent) => Promise<CallAnswer>;
+/** The line to a call's own object. */
+export interface CallLine {
+  handOver(intent: CallIntent): Promise<CallAnswer>;
+  /** Takes it back unless it has started. */
+  withdraw(intent: CallIntent): Promise<void>;
+}
 
 /** The calls of a push target: decided and written here, made in an object of their own, reported back here. */
 export class Push implements Clock {
@@ -32,15 +37,15 @@ export class Push implements Clock {
   readonly #core: Core;
   readonly #queue: Queue;
   readonly #owners: OwnerTelling;
-  readonly #handOver: HandOver;
+  readonly #line: CallLine;
   /** Calls that the current turn decided on and that no Worker hands over. */
   #fresh: number[] = [];
 
-  constructor(core: Core, queue: Queue, owners: OwnerTelling, handOver: HandOver) {
+  constructor(core: Core, queue: Queue, owners: OwnerTelling, line: CallLine) {
     this.#core = core;
     this.#queue = queue;
     this.#owners = owners;
-    this.#handOver = handOver;
+    this.#line = line;
   }
 
   /**
@@ -76,6 +81,7 @@ export class Push implements Clock {
       body_key: message.bodyKey,
       expires_in_s: message.expiresInSeconds ?? null,
       attempt_id: attemptId,
+      activity_seq: null,
       created_at: now,
       hand_over_at: now + HAND_OVER_AFTER_MS,
     });
@@ -87,6 +93,41 @@ export class Push implements Clock {
   dispatch(sender: Sender, message: IncomingMessage, attemptId: string, now: number): void {
     const received = this.receive(sender, message, now, attemptId);
     if (received.mode === "call") this.#fresh.push(received.intent.attempt);
+  }
+
+  /**
+   * Calls an agent that is pushed to with a message that stands in its feed, once a row. What becomes of the call is
+   * one more row there, and nothing else.
+   */
+  tell(activitySeq: number, sourceId: string, now: number): void {
+    const { calls, profile } = this.#core;
+    const { workspaceId, url, removedAt, capabilities } = profile.get();
+    if (removedAt !== null || url === null || deliveryModeOf(profile.get()) === "poll") return;
+    const callId = digestOf(JSON.stringify([workspaceId, activitySeq]));
+    const { seq } = calls.add({
+      call_id: callId,
+      queue_seq: null,
+      caller_id: sourceId,
+      url,
+      method: "message/send",
+      native_session: capabilities.session === true ? 1 : 0,
+      message_id: null,
+      message_digest: callId,
+      body: null,
+      body_key: null,
+      expires_in_s: null,
+      attempt_id: null,
+      activity_seq: activitySeq,
+      created_at: now,
+      hand_over_at: now + HAND_OVER_AFTER_MS,
+    });
+    this.#fresh.push(seq);
+  }
+
+  /** The attempt has ended: its call is taken back where it has not started. */
+  recall(callerId: string, attemptId: string): void {
+    const seq = this.#core.calls.openFor(callerId, attemptId);
+    if (seq !== null) this.#fresh.push(seq);
   }
 
   /** The queue id of a call whose caller waits no longer; null when its outcome has been reported meanwhile. */
@@ -170,21 +211,20 @@ export class Push implements Clock {
       body_key: null,
       expires_in_s: null,
       attempt_id: item.attemptId,
+      activity_seq: item.activitySeq,
       created_at: now,
       hand_over_at: now + HAND_OVER_AFTER_MS,
     });
   }
 
   async #give(seq: number, now: number): Promise<void> {
-    const { calls, queue } = this.#core;
+    const { calls } = this.#core;
     const call = calls.find(seq);
     if (!call) return;
-    const { body, bodyKey } = (call.queue_seq === null ? null : queue.find(call.queue_seq)) ?? {
-      body: call.body,
-      bodyKey: call.body_key,
-    };
     try {
-      await this.#handOver({ ...this.#intentOf(call), body, bodyKey });
+      const intent = { ...this.#intentOf(call), ...this.#requestOf(call) };
+      const isWanted = this.#owners.isWanted({ callerId: call.caller_id, attemptId: call.attempt_id });
+      await (isWanted ? this.#line.handOver(intent) : this.#line.withdraw(intent));
       // Only a call that the Worker should have handed over needs a later look; its report deletes the row.
       if (call.hand_over_at <= now) calls.handOverAt(seq, now + REMIND_AFTER_MS);
     } catch (error) {
@@ -192,6 +232,13 @@ export class Push implements Clock {
       const reason = error instanceof Error ? error.name : "unknown";
       log.warn("call.not_handed_over", { call_id: call.call_id, attempt: seq, reason });
     }
+  }
+
+  #requestOf({ activity_seq, queue_seq, body, body_key }: StoredCall): Pick<CallIntent, "body" | "bodyKey"> {
+    const { inbox, queue } = this.#core;
+    if (activity_seq !== null) return inbox.requestOf(activity_seq);
+    const item = queue_seq === null ? null : queue.find(queue_seq);
+    return item ? { body: item.body, bodyKey: item.bodyKey } : { body, bodyKey: body_key };
   }
 
   #intentOf(call: StoredCall): Omit<CallIntent, "body" | "bodyKey"> {

@@ -9,6 +9,8 @@ export interface StoredItem extends QueueItem {
   readonly messageDigest: string;
   /** The attempt of a delegation whose task it is; null for a message. */
   readonly attemptId: string | null;
+  /** The row of the feed that holds the request, where the item has no copy of its own. */
+  readonly activitySeq: number | null;
   readonly body: string | null;
   readonly bodyKey: string | null;
   /** R2 key of an answer too large for a row. */
@@ -36,6 +38,7 @@ interface ItemRow extends Record<string, SqlStorageValue> {
   completed_at: number | null;
   expires_at: number | null;
   attempt_id: string | null;
+  activity_seq: number | null;
 }
 
 const COLUMNS = [
@@ -59,6 +62,7 @@ const COLUMNS = [
   "completed_at",
   "expires_at",
   "attempt_id",
+  "activity_seq",
 ] as const satisfies readonly (keyof ItemRow)[];
 const OPEN = "completed_at IS NULL";
 const IN_ORDER = "ORDER BY priority DESC, enqueued_at, seq";
@@ -227,6 +231,7 @@ function rowOf(item: StoredItem, version: number): ItemRow {
     completed_at: item.completedAt,
     expires_at: item.expiresAt,
     attempt_id: item.attemptId,
+    activity_seq: item.activitySeq,
   };
 }
 
@@ -251,5 +256,6 @@ function itemOf(row: ItemRow): StoredItem {
     completedAt: row.completed_at,
     expiresAt: row.expires_at,
     attemptId: row.attempt_id,
+    activitySeq: row.activity_seq,
   };
 }

@@ -211,11 +211,14 @@ export class Queue implements Clock {
 
   /** Hands an item over to the inbox of a target that polls now; false when there is no room. */
   #toInbox(item: StoredItem, now: number): boolean {
-    const { callerId, body, bodyKey, method, messageId, messageDigest: digest } = item;
+    const { callerId, body, bodyKey, method, messageId, messageDigest: digest, activitySeq } = item;
     const sender =
       callerId === null ? ({ kind: "canvas" } as const) : ({ kind: "workspace", id: callerId, path: [] } as const);
     try {
-      const { activityId } = this.#messages.receive(sender, { body, bodyKey, method, messageId, digest }, now);
+      const { activityId } =
+        activitySeq === null
+          ? this.#messages.receive(sender, { body, bodyKey, method, messageId, digest }, now)
+          : { activityId: this.#core.inbox.idOf(activitySeq) };
       const seq = this.#core.inbox.acknowledged(activityId);
       if (seq !== null) this.#owners.inInbox(item, seq, now);
       const queued = { status: "queued", delivery_mode: "poll", method, activity_id: activityId };
@@ -240,6 +243,7 @@ export class Queue implements Clock {
       callId: call.call_id,
       messageDigest: call.message_digest,
       attemptId: call.attempt_id,
+      activitySeq: call.activity_seq,
       responseBodyKey: null,
     };
   }

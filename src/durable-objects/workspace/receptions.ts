@@ -1,7 +1,14 @@
 import { digestOf } from "../../domain/credential.ts";
 import type { HeartbeatAnswer } from "../../domain/delegation-heartbeat.ts";
 import { taskMessage } from "../../domain/delegation-message.ts";
-import { beatReceived, meantReceived, type Received, receive, receiveEnd } from "../../domain/delegation-received.ts";
+import {
+  abandoned,
+  beatReceived,
+  meantReceived,
+  type Received,
+  receive,
+  receiveEnd,
+} from "../../domain/delegation-received.ts";
 import type { HeartbeatRequest, UpdateRequest } from "../../domain/delegation-request.ts";
 import { memberText } from "../../domain/json-text.ts";
 import type { Core } from "./core.ts";
@@ -42,7 +49,8 @@ export class Receptions {
     const known = this.#core.received.find(message.attemptId, caller.id);
     const { received, deliver } = receive(known?.received ?? null, message, now);
     // Whoever was let in once stays so: a repetition must not turn a delivered task into a refused one.
-    if (deliver || known === null) this.#messages.admit(senderOf(caller));
+    if (deliver) this.#messages.admit(senderOf(caller));
+    else if (known === null) this.#messages.reach(senderOf(caller));
     const delivered = deliver ? this.#deliver(caller, message.attemptId, task, texts, now) : null;
     const activitySeq = delivered ?? known?.activitySeq ?? null;
     if (known?.received !== received) this.#core.received.put({ received, activitySeq });
@@ -51,11 +59,13 @@ export class Receptions {
 
   /**
    * The end of a task from the object of whoever gave it. One that overtook its task is kept, but only from a caller
-   * that may give this workspace any: nobody else leaves a trace here.
+   * that may give this workspace any: nobody else leaves a trace here. Answers whether the agent never saw the task,
+   * the same however often it is asked.
    */
-  hearEnd({ caller, message }: TaskEnd, now: number): void {
+  hearEnd({ caller, message }: TaskEnd, now: number): { withdrawn: boolean } {
     const isKnown = this.#core.received.find(message.attemptId, caller.id) !== null;
     if (isKnown || this.#messages.reaches(senderOf(caller))) this.end(caller.id, message, now);
+    return { withdrawn: this.#core.received.find(message.attemptId, caller.id)?.received.withdrawn ?? false };
   }
 
   /** Takes an attempt's end in; a task that the agent has not seen yet is taken back. */
@@ -63,9 +73,12 @@ export class Receptions {
     const known = this.#core.received.find(message.attemptId, callerId);
     const { received, withdraw } = receiveEnd(known?.received ?? null, message, now);
     if (known?.received === received) return;
-    this.#core.received.put({ received, activitySeq: known?.activitySeq ?? null });
-    if (known && withdraw) this.#withdrawMail(known);
-    if (known) this.#withdrawWaiting(known.received, now);
+    const isTakenBack = known !== null && withdraw && this.#withdrawMail(known);
+    // Whoever ended the attempt, be it the agent itself: what still waits for a hand free is not sent after it.
+    const isUnsent = known !== null && this.#withdrawWaiting(received, now);
+    if (known) this.#push.recall(callerId, received.attemptId);
+    const withdrawn = known?.received.status === "dispatched" && withdraw && (isTakenBack || isUnsent);
+    this.#core.received.put({ received: { ...received, withdrawn }, activitySeq: known?.activitySeq ?? null });
   }
 
   /** The agent's word on how a task ended; false when nobody gave it such a task. */
@@ -93,10 +106,15 @@ export class Receptions {
     return answer;
   }
 
-  /** This workspace has been removed: nobody works on what it had open. */
-  calleeRemoved(now: number): void {
-    for (const { received } of this.#core.received.open())
+  /** This workspace has been removed: nobody works on what it had open. Tells the owners of some of it. */
+  calleeRemoved(limit: number, now: number): void {
+    for (const stored of this.#core.received.open(limit)) {
+      const { received } = stored;
+      this.#withdrawMail(stored);
+      this.#withdrawWaiting(received, now);
+      this.#core.received.put({ ...stored, received: abandoned(received, now) });
       this.#owners.tell(received, { kind: "removed", attemptId: received.attemptId }, now);
+    }
   }
 
   /** The seq of the inbox row that now holds the task, or null when it goes by a call. */
@@ -118,16 +136,20 @@ export class Receptions {
     return this.#core.inbox.acknowledged(activityId);
   }
 
-  #withdrawMail({ activitySeq }: StoredReceived): void {
+  /** Whether the task stood in the inbox unread. */
+  #withdrawMail({ activitySeq }: StoredReceived): boolean {
     const { inbox, profile } = this.#core;
     const { readSeq, ackedSeq } = profile.get();
-    if (activitySeq !== null && activitySeq > Math.max(readSeq, ackedSeq)) inbox.withdraw(activitySeq);
+    if (activitySeq === null || activitySeq <= Math.max(readSeq, ackedSeq)) return false;
+    inbox.withdraw(activitySeq);
+    return true;
   }
 
-  /** Whoever ended the attempt, be it the agent itself: what still waits for a hand free is not sent after it. */
-  #withdrawWaiting({ callerId, attemptId }: Received, now: number): void {
+  /** Whether the task waited in the queue. */
+  #withdrawWaiting({ callerId, attemptId }: Received, now: number): boolean {
     const waiting = this.#core.queue.waitingFor(callerId, attemptId);
     if (waiting) this.#queue.withdraw(waiting.seq, now);
+    return waiting !== null;
   }
 
   #meant(id: string, callerId: string | null): Received | null {

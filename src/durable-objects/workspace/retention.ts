@@ -22,10 +22,13 @@ export class Retention implements Clock {
   }
 
   dueAt(): number | null {
-    const { inbox, events, config } = this.#core;
-    const oldest = [inbox.oldest(), events.oldest()].filter((at) => at !== null);
-    if (oldest.length === 0) return null;
-    return Math.max(Math.min(...oldest) / 1000 + config.ACTIVITY_RETENTION_DAYS * DAY_MS, this.#notBefore);
+    const { inbox, events, delegations, received, config } = this.#core;
+    const feedMs = config.ACTIVITY_RETENTION_DAYS * DAY_MS;
+    const due = [
+      ...[inbox.oldest(), events.oldest()].map((at) => at && at / 1000 + feedMs),
+      ...[delegations.oldestEnded(), received.oldest()].map((at) => at && at + DELEGATION_MS),
+    ].filter((at) => at !== null);
+    return due.length === 0 ? null : Math.max(Math.min(...due), this.#notBefore);
   }
 
   /** Rows that may not go yet are looked at again a day later. */
@@ -52,10 +55,10 @@ export class Retention implements Clock {
     if (lost > lostSeq) profile.set({ lostSeq: lost });
     profile.commit();
     inbox.dropStubs(now - STUB_MS, SLICE_ROWS);
-    delegations.prune(now - DELEGATION_MS, flush.flushedThrough, SLICE_ROWS);
-    received.prune(now - DELEGATION_MS, SLICE_ROWS);
+    const before = now - DELEGATION_MS;
+    const gone = [delegations.prune(before, flush.flushedThrough, SLICE_ROWS), received.prune(before, SLICE_ROWS)];
     events.prune(Math.min(flush.flushedThrough, hubThrough), SLICE_ROWS);
-    this.#notBefore = pruned === SLICE_ROWS ? 0 : now + DAY_MS;
+    this.#notBefore = Math.max(pruned, ...gone) === SLICE_ROWS ? 0 : now + DAY_MS;
     if (pruned > 0) log.info("inbox.pruned", { workspace_id: workspaceId, rows: pruned, unread: lost > lostSeq });
     if (this.#blobs && bodyKeys.length > 0) await this.#blobs.delete(bodyKeys);
   }

@@ -252,4 +252,19 @@ CREATE TABLE machines (
 ) STRICT;
 `,
   },
+  {
+    id: 4,
+    sql: `
+ALTER TABLE calls ADD COLUMN activity_seq INTEGER;
+ALTER TABLE queue ADD COLUMN activity_seq INTEGER;
+ALTER TABLE received ADD COLUMN withdrawn INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE retries (attempt_id TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX retries_of ON retries (seq);
+INSERT OR IGNORE INTO retries
+  SELECT json_extract(attempt.value, '$.attemptId'), seq FROM delegations,
+    json_each(json_insert(state -> '$.past', '$[#]', state -> '$.current')) AS attempt
+  WHERE attempts > 1 AND json_extract(attempt.value, '$.attemptId') <> delegation_id;
+DROP INDEX delegations_retried;
+`,
+  },
 ];

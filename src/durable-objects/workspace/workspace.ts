@@ -32,6 +32,7 @@ import { Core } from "./core.ts";
 import { delegationLines, inFull } from "./delegation-lines.ts";
 import { delegationList } from "./delegation-list.ts";
 import { DelegationPost } from "./delegation-post.ts";
+import { DelegationRemoval } from "./delegation-removal.ts";
 import type { PlainOutcome, TaskEnd, TaskHandOver, WordToOwner } from "./delegation-words.ts";
 import { DelegationWriting } from "./delegation-writing.ts";
 import { type DelegateAnswer, Delegations, type RecordAnswer, type SweepFinding } from "./delegations.ts";
@@ -91,6 +92,7 @@ export class Workspace extends DurableObject<Env> {
   readonly #receptions: Receptions;
   readonly #machines: Machines;
   readonly #purge: Purge;
+  readonly #removal: DelegationRemoval;
   readonly #blobs: BlobStore | null;
   readonly #turns: Turns;
 
@@ -106,18 +108,22 @@ export class Workspace extends DurableObject<Env> {
     this.#presence = new Presence(core, () => this.#listeners.connected());
     this.#messages = new Messages(core);
     const lines = delegationLines(env);
-    const post = new DelegationPost(ctx.storage.sql, lines, (callerId, end) =>
-      this.#turns.apply((now) => this.#receptions.end(callerId, end, now)),
-    );
+    const post = new DelegationPost(ctx.storage.sql, lines, {
+      taken: (task, outcome) => this.#delegations.taken(task, outcome),
+      withdrawn: ({ message }) => this.#delegations.withdrawn(message.attemptId),
+      ended: (callerId, end) => this.#turns.apply((now) => this.#receptions.end(callerId, end, now)),
+    });
     const owners = new OwnerTelling(core, post);
     this.#queue = new Queue(core, this.#messages, owners);
-    this.#push = new Push(core, this.#queue, owners, (intent) =>
-      outboundCallStub(env, intent.callId).start({ intent, waitMs: 0 }),
-    );
+    this.#push = new Push(core, this.#queue, owners, {
+      handOver: (intent) => outboundCallStub(env, intent.callId).start({ intent, waitMs: 0 }),
+      withdraw: (intent) => outboundCallStub(env, intent.callId).withdraw({ intent }),
+    });
     this.#receptions = new Receptions(core, this.#messages, this.#push, this.#queue, owners);
-    this.#delegations = new Delegations(core, new DelegationWriting(core, post), lines.takeTask, (work) =>
+    this.#delegations = new Delegations(core, new DelegationWriting(core, post, this.#push), lines.takeTask, (work) =>
       this.#turns.apply(work),
     );
+    this.#removal = new DelegationRemoval(core, this.#delegations, this.#receptions, (work) => this.#turns.apply(work));
     this.#files = new Files(core, blobs);
     this.#machines = new Machines(
       core,
@@ -149,6 +155,7 @@ export class Workspace extends DurableObject<Env> {
       receivers: receiversOf(env),
       purge: this.#purge,
       clocks: [
+        this.#removal,
         this.#delegations,
         post,
         this.#push,
@@ -215,6 +222,15 @@ export class Workspace extends DurableObject<Env> {
     });
   }
 
+  /** Told by the directory: what its machine was started with has changed. One that sleeps learns it when it wakes. */
+  async restarted({ treeVersion, platformUrl }: Mark): Promise<void> {
+    await this.#marked(treeVersion, (now) => {
+      const { status } = this.#core.profile.get();
+      if (status === "paused" || status === "hibernated" || status === "hibernating") return;
+      this.#machines.provision({ platformUrl, files: null, resetSession: false }, now);
+    });
+  }
+
   /** Told by the directory: all that hung below this workspace is removed. */
   async collapsed({ removed, treeVersion }: Collapse): Promise<void> {
     await this.#marked(treeVersion, (now) => {
@@ -235,9 +251,8 @@ export class Workspace extends DurableObject<Env> {
     if (profile.get().removedAt !== null) return stopsPending(this.#core.machines.get());
     await this.#turns.apply((now) => {
       tokens.revokeAll(now * 1000);
-      this.#delegations.callerRemoved(now);
-      this.#receptions.calleeRemoved(now);
       profile.set({ removedAt, status: "removed", currentTask: "", activeTasks: 0 });
+      this.#removal.slice(now);
       const payload = JSON.stringify(cascade === null ? {} : { cascade_deleted: cascade });
       events.record("WORKSPACE_REMOVED", payload, now * 1000);
       this.#machines.stop(now);
@@ -587,15 +602,8 @@ export class Workspace extends DurableObject<Env> {
   }
 
   /** The end of a task, from the object of whoever gave it; null when there is nobody to hear it. */
-  endTask(input: TaskEnd): Promise<Reply<true | null>> {
-    return this.#turns.take(
-      null,
-      ({ now }) => {
-        this.#receptions.hearEnd(input, now);
-        return true as const;
-      },
-      { absent: () => null },
-    );
+  endTask(input: TaskEnd): Promise<Reply<{ withdrawn: boolean } | null>> {
+    return this.#turns.take(null, ({ now }) => this.#receptions.hearEnd(input, now), { absent: () => null });
   }
 
   /** The word of a callee's object on a delegation of this workspace; null when there is nobody to hear it. */

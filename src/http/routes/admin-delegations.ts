@@ -35,6 +35,9 @@ import { type AppContext, type AppEnv, workspaceOf } from "../context.ts";
 /** Delegations that one bulk order is given to; the rest wait for the next one. */
 export const BULK_MAX = 500;
 const REASON_CODE_POINTS_MAX = 1_000;
+const UNKNOWN_HINT =
+  "The ledger has none of this id. If it is quite new, try again in a moment, or name the caller as ?caller_id=.";
+const NOT_THE_CALLERS_HINT = "The workspace in ?caller_id= has sent none of this id.";
 
 const REASON = z
   .string()
@@ -151,12 +154,17 @@ async function give(
   const access = workspaceAccess(c, callerId);
   const owner = workspaceOf(c, callerId);
   const order = { access, delegationId, by: actorOf(access, callerId), reason };
-  if (action === "cancel") {
-    const { cancelRequested } = await ask(c, owner.cancelDelegation(order));
-    return { cancel_requested: cancelRequested };
+  try {
+    if (action === "cancel") {
+      const { cancelRequested } = await ask(c, owner.cancelDelegation(order));
+      return { cancel_requested: cancelRequested };
+    }
+    const { attemptId } = await ask(c, owner.retryDelegation({ ...order, force }));
+    return { attempt_id: attemptId };
+  } catch (error) {
+    if (!(error instanceof Refusal) || error.code !== "delegation.not_found") throw error;
+    throw new Refusal(error.code, { hint: NOT_THE_CALLERS_HINT });
   }
-  const { attemptId } = await ask(c, owner.retryDelegation({ ...order, force }));
-  return { attempt_id: attemptId };
 }
 
 /** The delegation that the path means: by `?caller_id=`, else the only one of that id in the ledger. */
@@ -167,7 +175,7 @@ async function keyOf(c: AppContext): Promise<DelegationKey> {
   if (named !== null) return { callerId: named, delegationId };
   const candidates = await callersOf(openDatabase(c.env), storable(delegationId));
   const [callerId, another] = candidates;
-  if (callerId === undefined) throw new Refusal("delegation.not_found");
+  if (callerId === undefined) throw new Refusal("delegation.not_found", { hint: UNKNOWN_HINT });
   if (another === undefined) return { callerId, delegationId };
   throw new Refusal("delegation.ambiguous", { details: { delegation_id: delegationId, candidates } });
 }

@@ -2,14 +2,20 @@ import { Hono } from "hono";
 import type * as z from "zod";
 import { pushUrlPolicy } from "../../config.ts";
 import { connectionPayload } from "../../connections/payload.ts";
+import { pathInside } from "../../domain/file-path.ts";
 import { modelSecrets } from "../../domain/machine-environment.ts";
+import { NO_CONFIG } from "../../domain/org-node.ts";
+import { jsonBytes } from "../../domain/org-template.ts";
 import { Refusal } from "../../domain/refusal.ts";
-import { DEFAULT_RUNTIME } from "../../domain/runtime.ts";
+import { DEFAULT_RUNTIME, defaultModel } from "../../domain/runtime.ts";
 import { checkPushUrl } from "../../domain/url-guard.ts";
 import { CREATE_WORKSPACE, checkCreation } from "../../domain/workspace-creation.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { readPatch } from "../../domain/workspace-patch.ts";
+import { summarizeTemplate } from "../../domain/workspace-template.ts";
 import type { Creation, Purged, Removed } from "../../durable-objects/directory/directory.ts";
+import { MACHINE_FILES_BYTES_MAX, machineFiles } from "../../org-import/machine-files.ts";
+import { readYaml } from "../../org-import/read.ts";
 import { defaultTier } from "../../provisioners/backend.ts";
 import { json, jsonText } from "../answers.ts";
 import { ask, settled } from "../ask.ts";
@@ -18,6 +24,7 @@ import { adminOnly, workspaceAccess, workspaceIdParam } from "../caller.ts";
 import { type AppContext, type AppEnv, directoryOf, workspaceOf } from "../context.ts";
 import { mint, mintInboundSecret } from "../mint.ts";
 import { platformUrl } from "../platform-url.ts";
+import { templatesOf } from "../templates.ts";
 
 const CONFIRM = "This workspace has sub-workspaces. Delete with ?confirm=true to cascade delete.";
 
@@ -78,8 +85,16 @@ function refuseUnsupported({ initial_memories: memories }: CreationBody): void {
 /** A workspace whose machine the platform runs; the answer does not wait for it. */
 async function createProvisioned(c: AppContext, body: CreationBody): Promise<Response> {
   const id = crypto.randomUUID();
-  const runtime = body.runtime || DEFAULT_RUNTIME;
+  const template = await templateOf(c, body.template || null);
+  const runtime = body.runtime || template?.summary?.runtime || DEFAULT_RUNTIME;
+  const model = body.model || template?.summary?.model || defaultModel(runtime);
   const tier = body.tier ?? defaultTier(c.var.config);
+  const config = { ...NO_CONFIG, template: body.template || null };
+  const files = machineFiles(
+    { name: body.name, runtime, tier, model, config },
+    { template: () => template?.files ?? null, folder: () => null },
+  );
+  if (jsonBytes(files) > MACHINE_FILES_BYTES_MAX) throw new Refusal("workspace.invalid_template");
   const payload = JSON.stringify({ name: body.name, tier, runtime });
   const created = await ask(
     c,
@@ -91,7 +106,7 @@ async function createProvisioned(c: AppContext, body: CreationBody): Promise<Res
       status: "provisioning",
       token: null,
       events: [{ event: "WORKSPACE_PROVISIONING", payload }],
-      provision: { platformUrl: platformUrl(c), files: {} },
+      provision: { platformUrl: platformUrl(c), files },
     }),
   );
   return json(
@@ -105,6 +120,15 @@ async function createProvisioned(c: AppContext, body: CreationBody): Promise<Res
     },
     201,
   );
+}
+
+/** The template that a creation names: its files and what its config.yaml says. One that is missing is no error. */
+async function templateOf(c: AppContext, name: string | null) {
+  if (name === null) return null;
+  if (pathInside("", name) !== name) throw new Refusal("workspace.invalid_template");
+  const files = await templatesOf(c).read("workspace", name);
+  if (files === null) return null;
+  return { files, summary: summarizeTemplate(name, readYaml(files.get("config.yaml") ?? "")?.value ?? null) };
 }
 
 /** What every creation takes from its body. */

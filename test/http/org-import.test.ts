@@ -1,0 +1,269 @@
+import { describe, expect, it } from "vitest";
+import { aMachine, callsOf, listed, machines, registered } from "../support/machines.ts";
+import { call } from "../support/platform.ts";
+import { until } from "../support/until.ts";
+
+type Node = { name: string; children?: Node[]; [key: string]: unknown };
+
+const anOrg = (workspaces: Node[], fields: Record<string, unknown> = {}) => ({
+  template: { name: "org", workspaces, ...fields },
+});
+const name = () => `team ${crypto.randomUUID()}`;
+const importOrg = (json: unknown) => call("/org/import", { json });
+
+/** A root with so many nodes in all, three levels deep. */
+function aTree(root: string, count: number): Node {
+  const leads = Array.from({ length: 6 }, (_, lead): Node => ({ name: `lead ${lead}`, external: true, children: [] }));
+  for (let number = 0; number < count - 7; number += 1) {
+    leads[number % leads.length]?.children?.push({ name: `member ${number}`, external: true });
+  }
+  return { name: root, external: true, children: leads };
+}
+
+async function below(root: string) {
+  const { body } = await call("/workspaces");
+  const ids = new Set([root]);
+  return body.filter((node: { id: string; parent_id: string }) => ids.has(node.parent_id) && ids.add(node.id));
+}
+
+describe("an import", () => {
+  it("creates a tree once: five imports of sixty workspaces, and five at once, make sixty", async () => {
+    const root = name();
+    const order = anOrg([aTree(root, 60)]);
+    const first = await importOrg(order);
+    expect(first).toMatchObject({ status: 201, body: { org: "org", count: 60, created: 60, skipped: 0 } });
+    const ids = first.body.workspaces.map(({ id }: { id: string }) => id);
+    for (const again of await Promise.all(Array.from({ length: 5 }, () => importOrg(order)))) {
+      expect(again).toMatchObject({ status: 201, body: { count: 60, created: 0, skipped: 60 } });
+      expect(again.body.workspaces.map(({ id }: { id: string }) => id)).toEqual(ids);
+      expect(again.body.workspaces.every(({ skipped }: { skipped: boolean }) => skipped)).toBe(true);
+    }
+    expect(await below(ids[0])).toHaveLength(59);
+  });
+
+  it("makes one tree of two imports at the same moment", async () => {
+    const order = anOrg([aTree(name(), 20)]);
+    const answers = await Promise.all([importOrg(order), importOrg(order)]);
+    expect(answers.map(({ body }) => body.created).sort()).toEqual([0, 20]);
+  });
+
+  it("fills in what is missing under what is there, and does not take a removed one for it", async () => {
+    const root = name();
+    const order = anOrg([
+      {
+        name: root,
+        external: true,
+        children: [
+          { name: "one", external: true },
+          { name: "two", external: true },
+        ],
+      },
+    ]);
+    const { body } = await importOrg(order);
+    const [rootId, oneId] = body.workspaces.map(({ id }: { id: string }) => id);
+    await call(`/workspaces/${oneId}`, { method: "DELETE" });
+    const again = await importOrg(order);
+    expect(again.body).toMatchObject({ created: 1, skipped: 2 });
+    expect(again.body.workspaces[0]).toEqual({ id: rootId, name: root, tier: 3, skipped: true });
+    expect(again.body.workspaces[1]).toMatchObject({ name: "one" });
+    expect(again.body.workspaces[1].id).not.toBe(oneId);
+  });
+
+  it("starts the machines of what it creates, with their files, and places them inside their parents", async () => {
+    const root = name();
+    const { body } = await importOrg(
+      anOrg([
+        {
+          name: root,
+          runtime: "claude-code",
+          role: "leads",
+          system_prompt: "be brief",
+          canvas: { x: 100, y: 50 },
+          children: [{ name: "helper", initial_prompt: "say hello", model: "openai/gpt" }],
+        },
+      ]),
+    );
+    const [rootId, childId] = body.workspaces.map(({ id }: { id: string }) => id);
+    await Promise.all([registered(rootId), registered(childId)]);
+    const order = machines.callsFor(rootId)[0]?.order;
+    expect(order).toMatchObject({ runtime: "claude-code", role: "leads", env: { MODEL: "sonnet" } });
+    expect(order?.files).toMatchObject({ "system-prompt.md": "be brief" });
+    expect(order?.files["config.yaml"]).toContain("runtime: claude-code");
+    const child = machines.callsFor(childId)[0]?.order;
+    expect(child).toMatchObject({ parentId: rootId, env: { MODEL: "openai/gpt", LLM_PROVIDER: "openrouter" } });
+    expect(child?.files["config.yaml"]).toContain('initial_prompt: "say hello"');
+    expect(await listed(childId)).toMatchObject({ x: 116, y: 180, status: "online" });
+    const events = await until("its event is in the ledger", async () => {
+      const { body: found } = await call(`/events/${childId}`);
+      return found.length >= 1 && found;
+    });
+    const provisioning = events.find((event: { event_type: string }) => event.event_type === "WORKSPACE_PROVISIONING");
+    expect(provisioning.payload).toEqual({
+      name: "helper",
+      tier: 3,
+      runtime: "langgraph",
+      x: 16,
+      y: 130,
+      parent_id: rootId,
+    });
+  });
+
+  it("tells in a dry run what it would do, and does nothing", async () => {
+    const root = name();
+    const order = {
+      ...anOrg([{ name: root, external: true, children: [{ name: "one", external: true }] }]),
+      dry_run: true,
+    };
+    expect(await importOrg(order)).toMatchObject({
+      status: 200,
+      body: { dry_run: true, to_create: 2, created: 0, workspaces: [{ name: root, to_create: true }, { name: "one" }] },
+    });
+    const { body } = await call("/workspaces");
+    expect(body.some((node: { name: string }) => node.name === root)).toBe(false);
+  });
+
+  it("replaces a tree in one turn when it is told to, and stops its machines", async () => {
+    const root = name();
+    const order = anOrg([{ name: root, runtime: "codex", children: [{ name: "one", external: true }] }]);
+    const { body } = await importOrg(order);
+    const [before] = body.workspaces;
+    await registered(before.id);
+    const replaced = await importOrg({ ...order, mode: "replace" });
+    expect(replaced).toMatchObject({ status: 201, body: { created: 2, skipped: 0, removed: 2 } });
+    expect(replaced.body.workspaces[0].id).not.toBe(before.id);
+    expect((await call(`/workspaces/${before.id}`)).status).toBe(410);
+    await until("the old machine is gone", async () => machines.runningFor(before.id).length === 0);
+    await until("the new one runs", async () => callsOf(replaced.body.workspaces[0].id).includes("start"));
+  });
+
+  it("is refused as a whole while required variables are missing, and says which", async () => {
+    const order = anOrg([{ name: name(), external: true, required_env: ["NOBODY_HAS_THIS"] }]);
+    expect(await importOrg(order)).toMatchObject({
+      status: 412,
+      body: {
+        error: "missing required environment variables",
+        missing_env: ["NOBODY_HAS_THIS"],
+        required_env: ["NOBODY_HAS_THIS"],
+        template: "org",
+      },
+    });
+    await call("/settings/secrets", { method: "PUT", json: { key: "NOBODY_HAS_THIS", value: "x" } });
+    expect((await importOrg(order)).status).toBe(201);
+  });
+
+  it("keeps what came before a workspace that cannot be created, and answers 207", async () => {
+    const root = name();
+    const answer = await importOrg(
+      anOrg([{ name: root, external: true, children: [{ name: "bad", workspace_dir: "/etc" }, { name: "never" }] }]),
+    );
+    expect(answer).toMatchObject({
+      status: 207,
+      body: { count: 1, created: 1, error: expect.stringContaining("workspace bad") },
+    });
+  });
+
+  it("says what it does not keep", async () => {
+    const node = { name: name(), external: true, initial_memories: [{ content: "x", scope: "LOCAL" }] };
+    expect((await importOrg(anOrg([node]))).body).toMatchObject({
+      not_stored: { memories: 1, schedules: 0, channels: 0 },
+    });
+  });
+
+  it("reads a template of the gallery, and refuses one that is not there or leaves its folder", async () => {
+    const templates = await call("/org/templates");
+    expect(templates.body.map(({ dir }: { dir: string }) => dir)).toContain("code-review-team");
+    const answer = await importOrg({ dir: "code-review-team", dry_run: true });
+    expect(answer).toMatchObject({
+      status: 200,
+      body: { missing_env: [{ any_of: ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"] }] },
+    });
+    expect(answer.body.to_create).toBeGreaterThan(2);
+    expect(await importOrg({ dir: "nowhere" })).toMatchObject({
+      status: 404,
+      body: { error: "org template not found: nowhere" },
+    });
+    expect(await importOrg({ dir: "../up" })).toMatchObject({ status: 400, body: { error: "invalid org directory" } });
+    expect(await importOrg({})).toMatchObject({ status: 400, body: { error: "provide 'dir' or 'template'" } });
+  });
+});
+
+describe("templates of workspaces", () => {
+  it("are imported once, listed, and give a workspace its runtime, model and files", async () => {
+    const id = `template-${crypto.randomUUID()}`;
+    const files = { "config.yaml": "name: T\nruntime: hermes\nmodel: nous/hermes\n", "AGENTS.md": "be kind" };
+    expect(await call("/templates/import", { json: { name: id, files } })).toMatchObject({
+      status: 201,
+      body: { status: "imported", id, name: id },
+    });
+    expect((await call("/templates/import", { json: { name: id, files } })).status).toBe(409);
+    const { body } = await call("/templates");
+    expect(body.find((entry: { id: string }) => entry.id === id)).toMatchObject({ name: "T", runtime: "hermes" });
+    const workspace = await aMachine({ template: id, runtime: undefined });
+    expect(await listed(workspace)).toMatchObject({ runtime: "hermes" });
+    await registered(workspace);
+    expect(machines.callsFor(workspace)[0]?.order?.files).toMatchObject({ "AGENTS.md": "be kind" });
+    const escaping = { name: name(), template: "../../etc", runtime: "codex", model: "m" };
+    expect(await call("/workspaces", { json: escaping })).toMatchObject({
+      status: 400,
+      body: { error: "invalid template" },
+    });
+  });
+});
+
+describe("a bundle", () => {
+  it("makes a copy of a tree beside it, with its runtimes, and on request only once", async () => {
+    const root = await aMachine({ name: name(), runtime: "claude-code", role: "leads", model: "openai/gpt" });
+    const child = await aMachine({ name: "child", runtime: "codex", parent_id: root });
+    const exported = await call(`/bundles/export/${root}`);
+    expect(exported).toMatchObject({ status: 200, body: { schema: "1.0", id: root, sub_workspaces: [{ id: child }] } });
+    const imported = await call("/bundles/import", { json: exported.body });
+    expect(imported.status).toBe(201);
+    expect(imported.body).toMatchObject({
+      name: `${exported.body.name} (2)`,
+      status: "provisioning",
+      children: [{ name: "child", status: "provisioning" }],
+    });
+    expect(await listed(imported.body.workspace_id)).toMatchObject({ runtime: "claude-code", role: "leads" });
+    const once = await call("/bundles/import?idempotent=true", { json: exported.body });
+    expect(once.body).toMatchObject({ workspace_id: imported.body.workspace_id, skipped: true });
+    await registered(imported.body.workspace_id);
+    expect(machines.callsFor(imported.body.workspace_id)[0]?.order?.env).toMatchObject({ MODEL: "openai/gpt" });
+  });
+
+  it("that is none is refused, and so is the export of nobody", async () => {
+    expect(await call("/bundles/import", { json: {} })).toMatchObject({
+      status: 400,
+      body: { error: "invalid bundle" },
+    });
+    for (const id of [crypto.randomUUID(), "nobody"]) {
+      expect(await call(`/bundles/export/${id}`)).toMatchObject({ status: 404, body: { error: "bundle not found" } });
+    }
+  });
+});
+
+describe("duplicates", () => {
+  it("are found among siblings by their names, and removed with all below them, the oldest never", async () => {
+    const base = name();
+    const kept = await aMachine({ name: base });
+    const second = await aMachine({ name: base });
+    const below = await aMachine({ name: "below", parent_id: second });
+    const groups = (await call("/admin/workspaces/duplicates")).body.groups;
+    expect(groups.find((group: { name: string }) => group.name === base)).toMatchObject({
+      parent_id: null,
+      kept: { id: kept },
+      duplicates: [{ id: second, name: `${base} (2)` }],
+    });
+    const remove = (json: unknown) => call("/admin/workspaces/duplicates/remove", { json });
+    expect((await remove({ ids: [second], dry_run: true })).body).toEqual({
+      dry_run: true,
+      removed: [second, below],
+      count: 2,
+    });
+    expect((await call(`/workspaces/${second}`)).status).toBe(200);
+    expect(await remove({ ids: [kept] })).toMatchObject({ status: 400, body: { error: "workspace is no duplicate" } });
+    expect((await remove({})).status).toBe(400);
+    expect((await remove({ ids: [second] })).body).toMatchObject({ count: 2 });
+    expect((await call(`/workspaces/${below}`)).status).toBe(410);
+    expect((await call(`/workspaces/${kept}`)).status).toBe(200);
+  });
+});
