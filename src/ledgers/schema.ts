@@ -79,6 +79,11 @@ export const activityLogs = pgTable("activity_logs", {
   message_id: text(),
   request_body_key: text(),
   response_body_key: text(),
+  /** Written by the workspace itself: no mail. */
+  own: boolean(),
+  /** Taken off the plain route. */
+  hidden: boolean(),
+  message_digest: text(),
   created_at: moment().notNull(),
   version: count().notNull(),
 });
@@ -93,6 +98,11 @@ export const pendingUploads = pgTable("pending_uploads", {
   sha256: text(),
   state: text(),
   blob_key: text(),
+  body_offset: count(),
+  /** The file's row of the inbox. */
+  activity_seq: count(),
+  /** When a `/notify` made it its user's. */
+  attached_at: moment(),
   created_at: moment().notNull(),
   fetched_at: moment(),
   acked_at: moment(),
