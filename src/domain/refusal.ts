@@ -205,6 +205,26 @@ export const REFUSALS = {
     error: "purge is not available on this deployment",
     hint: "Remove the workspace without purge; its history stays in the ledger.",
   },
+  "rebuild.alive": {
+    status: 409,
+    error: "workspace object is alive",
+    hint: "Nothing has to be brought back. Repeat with force:true to replace what it holds all the same.",
+  },
+  "rebuild.foreign_ids": {
+    status: 409,
+    error: "ledger ids were made under another CURSOR_KEY",
+    hint: "Set the CURSOR_KEY under which this deployment has run, then rebuild again.",
+  },
+  "rebuild.no_bookmark": {
+    status: 501,
+    error: "point-in-time recovery is not available for this workspace",
+    hint: "The runtime keeps no history, or none that reaches so far. Rebuild from the ledger instead.",
+  },
+  "rebuild.superseded": {
+    status: 409,
+    error: "another rebuild has taken over",
+    hint: "Look with dry_run:true how the object stands, then decide again.",
+  },
   "admin.unknown_filter": {
     status: 400,
     error: "unknown status filter",

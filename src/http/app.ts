@@ -23,6 +23,7 @@ import { metricsRoutes } from "./routes/metrics.ts";
 import { organisationTokenRoutes } from "./routes/organisation-tokens.ts";
 import { probeRoutes } from "./routes/probes.ts";
 import { adminQueueRoutes, queueRoutes } from "./routes/queue.ts";
+import { rebuildRoutes } from "./routes/rebuild.ts";
 import { registryRoutes } from "./routes/registry.ts";
 import { secretRoutes } from "./routes/secrets.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
@@ -57,6 +58,7 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .route("/org/tokens", organisationTokenRoutes)
   .route("/", eventRoutes)
   .route("/", lifecycleRoutes)
+  .route("/", rebuildRoutes)
   .route("/", canvasRoutes)
   .route("/", externalRoutes)
   .notFound((c) => refusalResponse(c, new Refusal("route.unknown")))

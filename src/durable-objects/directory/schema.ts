@@ -87,4 +87,10 @@ CREATE INDEX nodes_lifecycle ON nodes (lifecycle_due) WHERE lifecycle_due IS NOT
 ALTER TABLE directory ADD COLUMN viewport TEXT NOT NULL DEFAULT '{"x":0,"y":0,"zoom":1}';
 `,
   },
+  {
+    id: 5,
+    sql: `
+ALTER TABLE nodes ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+`,
+  },
 ];

@@ -1,0 +1,95 @@
+import type { UploadFileState } from "../../domain/upload.ts";
+import type { ActivityEntry, FileEntry, TokenEntry } from "../../ledgers/rebuild-source.ts";
+
+/** Types of rows that are mail, where an older row of the ledger does not say whether it is. */
+const MAIL_TYPE = "a2a_receive";
+
+/** A row of the feed in its old place, as the ledger had it; the hub has been told of it long ago. */
+export function restoreActivity(sql: SqlStorage, workspaceId: string, row: ActivityEntry): void {
+  const own = row.own ?? (row.activity_type !== MAIL_TYPE || row.source_id === workspaceId);
+  sql.exec(
+    `INSERT OR REPLACE INTO activity (seq, version, created_at, activity_type, method, source_id, target_id, summary,
+       request_body, response_body, request_body_key, response_body_key, tool_trace, duration_ms, status, error_detail,
+       message_id, message_digest, own, hidden)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    row.seq,
+    Math.max(row.version, row.seq),
+    row.created_at,
+    row.activity_type ?? MAIL_TYPE,
+    row.method,
+    row.source_id,
+    row.target_id,
+    row.summary,
+    row.request_body,
+    row.response_body,
+    row.request_body_key,
+    row.response_body_key,
+    row.tool_trace,
+    row.duration_ms,
+    row.status ?? "ok",
+    row.error_detail,
+    row.message_id,
+    row.message_digest,
+    own ? 1 : 0,
+    row.hidden === true ? 1 : 0,
+  );
+}
+
+/** A file in its old place, with the upload that holds its bytes. */
+export function restoreFile(sql: SqlStorage, seq: number, row: FileEntry): void {
+  const state = (row.state ?? "expired") as UploadFileState;
+  const isWaiting = state === "staged" || state === "fetched";
+  const endsAt = millis(row.expires_at);
+  sql.exec(
+    `INSERT OR REPLACE INTO files (seq, version, upload, activity_seq, body_offset, size, sha256, name, mime_type, state,
+       staged_at, attached_at, fetched_at, acked_at, expired_at, expires_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    seq,
+    Math.max(row.version, seq),
+    uploadOf(sql, row),
+    row.activity_seq ?? seq,
+    row.body_offset,
+    row.size_bytes ?? 0,
+    row.sha256 ?? "",
+    row.filename ?? "",
+    row.mimetype ?? "",
+    state,
+    millis(row.created_at),
+    millis(row.attached_at),
+    millis(row.fetched_at),
+    millis(row.acked_at),
+    state === "expired" ? endsAt : null,
+    isWaiting ? endsAt : null,
+  );
+}
+
+/** A token of the lost object as what it is now: revoked. Nobody knows its digest. */
+export function restoreRevokedToken(sql: SqlStorage, seq: number, version: number, row: TokenEntry, now: number): void {
+  sql.exec(
+    "INSERT OR REPLACE INTO tokens (seq, version, digest, prefix, created_at, revoked_at) VALUES (?, ?, '', ?, ?, ?)",
+    seq,
+    version,
+    row.prefix ?? "",
+    row.created_at,
+    now * 1000,
+  );
+}
+
+function uploadOf(sql: SqlStorage, { upload_id, created_at }: FileEntry): number {
+  const uploadId = upload_id ?? "";
+  const known = sql.exec<{ upload: number }>("SELECT upload FROM uploads WHERE upload_id = ?", uploadId).toArray()[0];
+  if (known) return known.upload;
+  return sql
+    .exec<{ upload: number }>(
+      "INSERT INTO uploads (upload_id, state, renewed_at) VALUES (?, 'stored', ?) RETURNING upload",
+      uploadId,
+      millis(created_at),
+    )
+    .one().upload;
+}
+
+function millis(micros: number): number;
+function millis(micros: number | null): number | null;
+function millis(micros: number | null): number | null {
+  return micros === null ? null : Math.floor(micros / 1000);
+}
