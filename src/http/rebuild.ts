@@ -1,4 +1,5 @@
 import type { OpenDelegation } from "../domain/delegation.ts";
+import type { Received } from "../domain/delegation-received.ts";
 import { restoredDelegation, restoredReceived } from "../domain/delegation-restored.ts";
 import type { DelegationRow } from "../domain/delegation-view.ts";
 import { isJsonObject, parseJsonText } from "../domain/json-text.ts";
@@ -11,9 +12,11 @@ import {
   type ActivitySlice,
   activityOf,
   attemptsOf,
+  epochOf,
   keptFiles,
   liveTokens,
   openDelegations,
+  openQueueItems,
   recentActivity,
   type SentRow,
   sentRows,
@@ -55,8 +58,11 @@ export async function planRebuild(c: AppContext, id: string): Promise<RebuildPla
 
 /** From here on no earlier object of the workspace counts, in the tree or in the ledger. */
 export async function beginEpoch(c: AppContext, id: string): Promise<RebuildSeed> {
-  const seed = await ask(c, directoryOf(c).raiseEpoch({ id }));
-  await raiseEpoch(openDatabase(c.env), id, seed.epoch);
+  const database = openDatabase(c.env);
+  // A directory that was taken back in time itself may know a lower one than the ledger.
+  const above = await epochOf(database, id);
+  const seed = await ask(c, directoryOf(c).raiseEpoch({ id, above }));
+  await raiseEpoch(database, id, seed.epoch);
   return seed;
 }
 
@@ -73,12 +79,13 @@ export async function rebuildFromLedger(
   const take = (part: RebuildPart) => ask(c, workspaceOf(c, id).takeRebuild({ epoch, part }));
   if (standing.state !== "empty") await brokenOff(c, workspaceOf(c, id).clearForRebuild({ epoch }));
   await ask(c, workspaceOf(c, id).beginRebuild({ seed, inboundSecret: mintInboundSecret() }));
-  await take({ tokens: await liveTokens(database, id), files: await keptFiles(database, id) });
+  await take({
+    tokens: await liveTokens(database, id),
+    files: await keptFiles(database, id),
+    queue: await openQueueItems(database, id),
+  });
   for (const slice of plan.slices) await take({ activity: await activityOf(database, id, slice) });
-  for (const row of plan.received) {
-    const attemptId = (await attemptsOf(database, row, row.retryCount)).at(-1) ?? row.delegationId;
-    await take({ received: [restoredReceived(row, attemptId)] });
-  }
+  await take({ received: await receivedOf(database, plan.received) });
   const blobs = blobStoreOf(c.env);
   for (const row of plan.sent) await take({ delegations: [await restored(database, blobs, row)] });
   await ask(c, workspaceOf(c, id).finishRebuild(order));
@@ -99,6 +106,15 @@ export async function restoreFromBookmark(
 async function brokenOff(c: AppContext, call: Promise<Reply<never>>): Promise<void> {
   const answer = await call.catch(() => null);
   if (answer) await unwrapReply(c, answer);
+}
+
+async function receivedOf(database: Database, rows: readonly DelegationRow[]): Promise<Received[]> {
+  const received: Received[] = [];
+  for (const row of rows) {
+    const attemptId = (await attemptsOf(database, row, row.retryCount)).at(-1) ?? row.delegationId;
+    received.push(restoredReceived(row, attemptId));
+  }
+  return received;
 }
 
 async function restored(database: Database, blobs: BlobStore | null, row: DelegationRow): Promise<RestoredDelegation> {

@@ -1,7 +1,7 @@
-import { and, asc, between, desc, eq, gt, gte, isNotNull, isNull, sql } from "drizzle-orm";
+import { and, asc, between, desc, eq, gt, gte, inArray, isNotNull, isNull, sql } from "drizzle-orm";
 import type { Database } from "./database.ts";
 import { type DelegationKey, type FoundDelegation, listDelegations } from "./delegation-ledger.ts";
-import { activityLogs, auditLog, pendingUploads, workspaceTokens } from "./schema.ts";
+import { a2aQueue, activityLogs, auditLog, pendingUploads, workspaceTokens } from "./schema.ts";
 
 /** No more of a feed than this comes back; the newest rows of it. */
 export const REBUILD_ROWS_MAX = 5_000;
@@ -22,6 +22,7 @@ export interface ActivitySlice {
 
 export type ActivityEntry = typeof activityLogs.$inferSelect;
 export type FileEntry = typeof pendingUploads.$inferSelect & { readonly body_offset: number };
+export type QueueEntry = typeof a2aQueue.$inferSelect;
 export type TokenEntry = Pick<typeof workspaceTokens.$inferSelect, "id" | "prefix" | "created_at">;
 
 /**
@@ -168,6 +169,25 @@ export function liveTokens(database: Database, workspaceId: string): Promise<Tok
       .where(and(eq(workspace_id, workspaceId), isNull(revoked_at)))
       .orderBy(asc(created_at)),
   );
+}
+
+/** Requests that wait for a workspace's agent, or were on their way to it. Throws a LedgerFailure. */
+export function openQueueItems(database: Database, workspaceId: string): Promise<QueueEntry[]> {
+  const { workspace_id, status, enqueued_at } = a2aQueue;
+  return database.read((tables) =>
+    tables
+      .select()
+      .from(a2aQueue)
+      .where(and(eq(workspace_id, workspaceId), inArray(status, ["queued", "dispatched"])))
+      .orderBy(asc(enqueued_at))
+      .limit(OPEN_MAX),
+  );
+}
+
+/** The lowest epoch that may still write for an object. Throws a LedgerFailure. */
+export async function epochOf(database: Database, objectId: string): Promise<number> {
+  const [row] = await database.query("SELECT epoch FROM ledger_epochs WHERE object_id = $1", [objectId]);
+  return Number(row?.epoch ?? 0);
 }
 
 function slicesOf(rows: readonly { readonly seq: number; readonly bytes: number }[]): ActivitySlice[] {

@@ -1,12 +1,14 @@
 import { env, evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { EPOCH_SPAN } from "../../src/durable-objects/shared/flush.ts";
-import { writeLedger } from "../../src/ledgers/ledger-write.ts";
+import { raiseEpoch, writeLedger } from "../../src/ledgers/ledger-write.ts";
+import { aPushAgent } from "../support/agent-server.ts";
 import { act, aDelegation, answer, complete, entryOf, entryWhen, resultsOf, rowsOf } from "../support/delegations.ts";
 import { aLane, away, back, laneDatabase, query } from "../support/ledger.ts";
 import { aMachine, callsOf, registered, statusBecomes } from "../support/machines.ts";
 import { ack, aForm, read, stage, stageOne } from "../support/parcel-post.ts";
 import { type Agent, type Answer, aMessage, anAgent, call, poll, tell } from "../support/platform.ts";
+import { itemOf } from "../support/queue-item.ts";
 import { quiet } from "../support/quiet.ts";
 import { until } from "../support/until.ts";
 
@@ -171,6 +173,40 @@ describe("a workspace whose object lost its storage", () => {
     expect((await read(acked)).text).toBe("alpha");
   });
 
+  it("says of requests that waited for its agent that they are lost, and of one on its way that it is unknown", async () => {
+    const agent = await aPushAgent("script");
+    await agent.player.play("status/503", "status/503");
+    const items = [(await tell(agent, "do it")).body.queue_id, (await tell(agent, "and this")).body.queue_id];
+    await until("the ledger has them", async () => {
+      const rows = await query("SELECT id FROM a2a_queue WHERE workspace_id = $1", [agent.id]);
+      return rows.length === 2;
+    });
+    await query("UPDATE a2a_queue SET status = 'dispatched' WHERE id = $1", [items[0]]);
+    await quiet(agent.id);
+    await lose(agent);
+    const again = reconnected(agent, await rebuild(agent));
+    const [unknown, lost] = await Promise.all(items.map(async (id) => (await itemOf(again, id)).body));
+    expect(unknown).toMatchObject({ status: "failed", last_error: expect.stringContaining("unknown") });
+    expect(lost).toMatchObject({ status: "dropped", last_error: expect.stringContaining("lost") });
+    await quiet(agent.id);
+    const open = await query("SELECT id FROM a2a_queue WHERE workspace_id = $1 AND completed_at IS NULL", [agent.id]);
+    expect(open).toEqual([]);
+  });
+
+  it("is awaited on the board, with all that it was known by, until its agent comes again", async () => {
+    const agent = await anAgent();
+    await quiet(agent.id);
+    const view = async () => (await call(`/workspaces/${agent.id}`)).body;
+    const { name, role, runtime } = await view();
+    expect((await view()).status).toBe("online");
+    await lose(agent);
+    const again = reconnected(agent, await rebuild(agent));
+    await until("the board shows it", async () => (await view()).status === "awaiting_agent");
+    expect(await view()).toMatchObject({ name, role, runtime });
+    await call("/registry/heartbeat", { token: again.token, json: { workspace_id: agent.id } });
+    await until("it is online", async () => (await view()).status === "online");
+  });
+
   it("is told as an event, in the audit trail, and shows its old tokens as revoked", async () => {
     const agent = await anAgent();
     await quiet(agent.id);
@@ -277,6 +313,17 @@ describe("a rebuild", () => {
     await call(`/workspaces/${removed.id}`, { method: "DELETE" });
     expect((await rebuild(removed)).status).toBe(410);
     expect((await rebuild(agent, { from: "nowhere" })).status).toBe(400);
+  });
+
+  it("goes above the epoch that Postgres knows, whatever the directory says", async () => {
+    const agent = await anAgent();
+    await quiet(agent.id);
+    await raiseEpoch(laneDatabase(aLane()), agent.id, 5);
+    await lose(agent);
+    const answered = await rebuild(agent);
+    expect(answered.body.epoch).toBe(6);
+    await tell(reconnected(agent, answered), "heard");
+    await quiet(agent.id);
   });
 
   it("is for operators", async () => {

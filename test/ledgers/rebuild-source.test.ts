@@ -1,11 +1,13 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { writeLedger } from "../../src/ledgers/ledger-write.ts";
+import { raiseEpoch, writeLedger } from "../../src/ledgers/ledger-write.ts";
 import {
   activityOf,
   attemptsOf,
+  epochOf,
   keptFiles,
   liveTokens,
   openDelegations,
+  openQueueItems,
   recentActivity,
   sentRows,
 } from "../../src/ledgers/rebuild-source.ts";
@@ -148,5 +150,16 @@ describe("what the ledger still has of a workspace", () => {
     const live = aToken(null);
     await write({ workspace_tokens: [live, aToken(NOON_US)] });
     expect(await liveTokens(database(), id)).toEqual([{ id: live.id, prefix: "abc", created_at: NOON_US }]);
+  });
+
+  it("is what waits for its agent, and the epoch that may write for it", async () => {
+    const id = uuid();
+    const anItem = (status: string) => ({ id: uuid(), workspace_id: id, status, enqueued_at: NOON_US, version: 1 });
+    await write({ a2a_queue: ["queued", "dispatched", "completed", "failed", "dropped"].map(anItem) });
+    const waiting = await openQueueItems(database(), id);
+    expect(waiting.map(({ status }) => status).sort()).toEqual(["dispatched", "queued"]);
+    expect(await epochOf(database(), id)).toBe(0);
+    await raiseEpoch(database(), id, 7);
+    expect(await epochOf(database(), id)).toBe(7);
   });
 });

@@ -256,14 +256,14 @@ export class Directory extends DurableObject<Env> {
 
   /**
    * Begins a new epoch for the object of a live workspace, and answers what the directory knows for it. From then on
-   * nothing of a lower one counts.
+   * nothing of a lower one counts. `above`: what somebody else knows of epochs of this object.
    */
-  raiseEpoch(input: { id: string }): Promise<Reply<RebuildSeed>> {
+  raiseEpoch(input: { id: string; above?: number }): Promise<Reply<RebuildSeed>> {
     return reply(() => {
       this.#requireLive(input.id);
       this.#open();
       const seed = this.ctx.storage.transactionSync(() => {
-        const epoch = this.#nodes.raiseEpoch(input.id);
+        const epoch = this.#nodes.raiseEpoch(input.id, input.above ?? 0);
         return rebuildSeed({ ...this.#requireLive(input.id), epoch }, this.#nodes.path(input.id), this.#treeVersion());
       });
       log.info("directory.epoch_raised", { workspace_id: input.id, epoch: seed.epoch });

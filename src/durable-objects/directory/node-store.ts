@@ -199,9 +199,9 @@ export class NodeStore {
   }
 
   /** The next epoch of a workspace's object; no word for the ledger, which keeps epochs of its own. */
-  raiseEpoch(id: string): number {
+  raiseEpoch(id: string, above: number): number {
     return this.#sql
-      .exec<{ epoch: number }>("UPDATE nodes SET epoch = epoch + 1 WHERE id = ? RETURNING epoch", id)
+      .exec<{ epoch: number }>("UPDATE nodes SET epoch = max(epoch, ?) + 1 WHERE id = ? RETURNING epoch", above, id)
       .one().epoch;
   }
 

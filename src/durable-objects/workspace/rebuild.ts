@@ -2,7 +2,7 @@ import type { OpenDelegation } from "../../domain/delegation.ts";
 import type { Received } from "../../domain/delegation-received.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import type { RebuildSeed } from "../../domain/workspace-seed.ts";
-import type { ActivityEntry, FileEntry, TokenEntry } from "../../ledgers/rebuild-source.ts";
+import type { ActivityEntry, FileEntry, QueueEntry, TokenEntry } from "../../ledgers/rebuild-source.ts";
 import { log } from "../../log.ts";
 import { EPOCH_SPAN } from "../shared/flush.ts";
 import type { Schema, StepBookmark } from "../shared/schema.ts";
@@ -11,7 +11,7 @@ import type { StoredMachine } from "./machine-store.ts";
 import { newProfile } from "./new-profile.ts";
 import type { Profile } from "./profile-store.ts";
 import type { Push } from "./push.ts";
-import { restoreActivity, restoreFile, restoreRevokedToken } from "./restored-rows.ts";
+import { restoreActivity, restoreEndedItem, restoreFile, restoreRevokedToken } from "./restored-rows.ts";
 import type { MintedToken } from "./token-store.ts";
 
 /** How an object stands that an operator thinks of rebuilding. */
@@ -30,6 +30,7 @@ export interface RebuildPart {
   readonly activity?: readonly ActivityEntry[];
   readonly files?: readonly FileEntry[];
   readonly tokens?: readonly TokenEntry[];
+  readonly queue?: readonly QueueEntry[];
   readonly received?: readonly Received[];
   readonly delegations?: readonly RestoredDelegation[];
 }
@@ -122,6 +123,7 @@ export class Rebuild {
       for (const row of part.files ?? []) restoreFile(sql, ids("file", row.file_id), row);
       for (const row of part.tokens ?? [])
         restoreRevokedToken(sql, ids("token", row.id), flush.nextVersion(), row, now);
+      for (const row of part.queue ?? []) restoreEndedItem(sql, ids("queue", row.id), flush.nextVersion(), row, now);
       for (const received of part.received ?? [])
         this.#core.received.put({ received, activitySeq: this.#mailOf(received) });
       for (const restored of part.delegations ?? []) this.#restoreDelegation(restored, now);
@@ -203,7 +205,7 @@ export class Rebuild {
 
   #parts() {
     const { profile, flush } = this.#core;
-    const ids = (domain: "file" | "token", id: string) => {
+    const ids = (domain: "file" | "queue" | "token", id: string) => {
       const seq = this.#core.ids(domain).seqOf(id);
       // Ids are made under CURSOR_KEY: another key would give every row another name.
       if (seq === null) throw new Refusal("rebuild.foreign_ids");

@@ -1,8 +1,10 @@
 import type { UploadFileState } from "../../domain/upload.ts";
-import type { ActivityEntry, FileEntry, TokenEntry } from "../../ledgers/rebuild-source.ts";
+import type { ActivityEntry, FileEntry, QueueEntry, TokenEntry } from "../../ledgers/rebuild-source.ts";
 
 /** Types of rows that are mail, where an older row of the ledger does not say whether it is. */
 const MAIL_TYPE = "a2a_receive";
+const OUTCOME_UNKNOWN = "the workspace was rebuilt during the call: its outcome is unknown";
+const REQUEST_LOST = "the workspace was rebuilt: the request was lost before it was sent";
 
 /** A row of the feed in its old place, as the ledger had it; the hub has been told of it long ago. */
 export function restoreActivity(sql: SqlStorage, workspaceId: string, row: ActivityEntry): void {
@@ -72,6 +74,29 @@ export function restoreRevokedToken(sql: SqlStorage, seq: number, version: numbe
     row.prefix ?? "",
     row.created_at,
     now * 1000,
+  );
+}
+
+/** An item of the queue as ended: its request is nowhere any more, and what came of a call is unknown. */
+export function restoreEndedItem(sql: SqlStorage, seq: number, version: number, row: QueueEntry, now: number): void {
+  const isUnknown = row.status === "dispatched";
+  sql.exec(
+    `INSERT OR REPLACE INTO queue (seq, version, status, call_id, caller_id, priority, method, message_id, message_digest,
+       attempts, last_error, enqueued_at, dispatched_at, completed_at, expires_at)
+     VALUES (?, ?, ?, '', ?, ?, ?, ?, '', ?, ?, ?, ?, ?, ?)`,
+    seq,
+    version,
+    isUnknown ? "failed" : "dropped",
+    row.caller_id,
+    row.priority ?? 0,
+    row.method ?? "",
+    row.idempotency_key,
+    row.attempts ?? 0,
+    isUnknown ? OUTCOME_UNKNOWN : REQUEST_LOST,
+    row.enqueued_at,
+    row.dispatched_at,
+    now * 1000,
+    row.expires_at,
   );
 }
 
