@@ -193,6 +193,22 @@ describe("a workspace whose object lost its storage", () => {
     expect(open).toEqual([]);
   });
 
+  it("has rows again whose ledger does not say yet what a rebuild asks, and leaves a file that it cannot find", async () => {
+    const agent = await anAgent();
+    await tell(agent, "mail");
+    await call(`/workspaces/${agent.id}/notify`, { token: agent.token, json: { message: "its own" } });
+    await stageOne(agent);
+    await quiet(agent.id);
+    const own = "own = NULL, hidden = NULL, message_digest = NULL, status = NULL";
+    await query(`UPDATE activity_logs SET ${own} WHERE workspace_id = $1`, [agent.id]);
+    await query("UPDATE pending_uploads SET body_offset = NULL WHERE workspace_id = $1", [agent.id]);
+    await lose(agent);
+    const answered = await rebuild(agent);
+    expect(answered.body.restored).toMatchObject({ activity: 3, files: 0 });
+    const { body } = await poll(reconnected(agent, answered), { direction: "in" });
+    expect(body.map(({ method }: { method: string }) => method)).toEqual(["chat_upload_receive", "message/send"]);
+  });
+
   it("is awaited on the board, with all that it was known by, until its agent comes again", async () => {
     const agent = await anAgent();
     await quiet(agent.id);

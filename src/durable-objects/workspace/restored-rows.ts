@@ -1,14 +1,13 @@
 import type { UploadFileState } from "../../domain/upload.ts";
 import type { ActivityEntry, FileEntry, QueueEntry, TokenEntry } from "../../ledgers/rebuild-source.ts";
 
-/** Types of rows that are mail, where an older row of the ledger does not say whether it is. */
 const MAIL_TYPE = "a2a_receive";
 const OUTCOME_UNKNOWN = "the workspace was rebuilt during the call: its outcome is unknown";
 const REQUEST_LOST = "the workspace was rebuilt: the request was lost before it was sent";
 
 /** A row of the feed in its old place, as the ledger had it; the hub has been told of it long ago. */
 export function restoreActivity(sql: SqlStorage, workspaceId: string, row: ActivityEntry): void {
-  const own = row.own ?? (row.activity_type !== MAIL_TYPE || row.source_id === workspaceId);
+  const own = row.own ?? !looksLikeMail(row, workspaceId);
   sql.exec(
     `INSERT OR REPLACE INTO activity (seq, version, created_at, activity_type, method, source_id, target_id, summary,
        request_body, response_body, request_body_key, response_body_key, tool_trace, duration_ms, status, error_detail,
@@ -35,6 +34,11 @@ export function restoreActivity(sql: SqlStorage, workspaceId: string, row: Activ
     own ? 1 : 0,
     row.hidden === true ? 1 : 0,
   );
+}
+
+/** For rows of which the ledger does not say whether they are mail: it did not always. */
+function looksLikeMail({ activity_type, method, source_id }: ActivityEntry, workspaceId: string): boolean {
+  return activity_type === MAIL_TYPE && method !== "notify" && source_id !== workspaceId;
 }
 
 /** A file in its old place, with the upload that holds its bytes. */
