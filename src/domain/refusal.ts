@@ -220,6 +220,11 @@ export const REFUSALS = {
     error: "point-in-time recovery is not available for this workspace",
     hint: "The runtime keeps no history, or none that reaches so far. Rebuild from the ledger instead.",
   },
+  "rebuild.not_restored": {
+    status: 503,
+    error: "workspace object was not taken back in time",
+    hint: "Repeat the call: until it succeeds the object's changes do not reach the ledger.",
+  },
   "rebuild.superseded": {
     status: 409,
     error: "another rebuild has taken over",

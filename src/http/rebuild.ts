@@ -98,6 +98,7 @@ export async function restoreFromBookmark(
   bookmark: string,
   order: RebuildOrder,
 ): Promise<void> {
+  await ask(c, workspaceOf(c, seed.id).expectRestore());
   await brokenOff(c, workspaceOf(c, seed.id).restoreBookmark({ bookmark }));
   await ask(c, workspaceOf(c, seed.id).adoptRestored({ seed, order }));
 }

@@ -390,6 +390,10 @@ describe("point-in-time recovery", () => {
          VALUES (99, 'call', 'http://agent.test', 'message/send', 0, '', 0, 9e15, '{}')`,
       );
     });
+    await objectOf(agent.id).expectRestore();
+    const tooEarly = await objectOf(agent.id).adoptRestored({ seed, order });
+    expect(tooEarly.outcome).toMatchObject({ ok: false, code: "rebuild.not_restored" });
+    expect((await poll(agent)).status).toBe(200);
     expect((await objectOf(agent.id).adoptRestored({ seed, order })).outcome.ok).toBe(true);
     expect((await poll(agent)).status).toBe(401);
     const rows = await runInDurableObject(objectOf(agent.id), (_instance, { storage: { sql } }) => ({

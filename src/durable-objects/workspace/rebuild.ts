@@ -14,6 +14,8 @@ import type { Push } from "./push.ts";
 import { restoreActivity, restoreEndedItem, restoreFile, restoreRevokedToken } from "./restored-rows.ts";
 import type { MintedToken } from "./token-store.ts";
 
+const RESTORE_EXPECTED = "restore_expected";
+
 /** How an object stands that an operator thinks of rebuilding. */
 export interface Standing {
   /** `empty`: it is nobody; `unfinished`: a rebuild of it was broken off. */
@@ -138,6 +140,16 @@ export class Rebuild {
     } catch {
       throw new Refusal("rebuild.no_bookmark");
     }
+  }
+
+  /** Notes in the present storage that it is to go; the one that it is taken back to has no such note. */
+  expectRestore(): void {
+    this.#storage.kv.put(RESTORE_EXPECTED, true);
+  }
+
+  /** Whether the storage is still the one that was to go; forgets that it was. */
+  takeExpectation(): boolean {
+    return this.#storage.kv.delete(RESTORE_EXPECTED);
   }
 
   /** The storage as it was, from the object's next life on. */

@@ -740,6 +740,14 @@ export class Workspace extends DurableObject<Env> {
     return this.#rebuilding(() => this.#rebuild.bookmarkAt(input.at));
   }
 
+  /** The word before `restoreBookmark`, whose own answer never comes. */
+  expectRestore(): Promise<Reply<true>> {
+    return this.#rebuilding(() => {
+      this.#rebuild.expectRestore();
+      return true as const;
+    });
+  }
+
   /** Takes the storage back to a bookmark and ends this object; the call itself breaks off. */
   restoreBookmark(input: { bookmark: string }): Promise<Reply<never>> {
     return this.#rebuilding(async () => {
@@ -750,7 +758,9 @@ export class Workspace extends DurableObject<Env> {
 
   /** What was taken back in time goes on under a new epoch. */
   adoptRestored(input: { seed: RebuildSeed; order: RebuildOrder }): Promise<Reply<true>> {
+    const isAsBefore = this.#rebuild.takeExpectation();
     return this.#turns.take(null, ({ now }) => {
+      if (isAsBefore) throw new Refusal("rebuild.not_restored");
       this.#rebuild.adopt(input.seed, input.order, now);
       return true as const;
     });
