@@ -9,7 +9,7 @@ import { Refusal } from "../../domain/refusal.ts";
 import { GLOBAL_SCOPE, type ListedSecrets, SETTING_KEYS, type Setting } from "../../domain/secret.ts";
 import { SecretBox } from "../../domain/secret-box.ts";
 import type { Placement, WorkspacePatch } from "../../domain/workspace-patch.ts";
-import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
+import type { RebuildSeed, WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import { listEntryJson, peerJson, publicViewJson } from "../../domain/workspace-view.ts";
 import { openDatabase } from "../../ledgers/database.ts";
@@ -33,6 +33,7 @@ import {
   OrganisationTokenStore,
   type ShownOrganisationToken,
 } from "./organisation-token-store.ts";
+import { rebuildSeed } from "./rebuild-seed.ts";
 import { DIRECTORY_SCHEMA } from "./schema.ts";
 import { SecretStore } from "./secret-store.ts";
 import { type BegunSweep, type SweepEnd, type SweepName, SweepPlan } from "./sweep-plan.ts";
@@ -417,6 +418,23 @@ export class Directory extends DurableObject<Env> {
         this.#afterCommit(now);
       }
       return { runtime: node.runtime };
+    });
+  }
+
+  /**
+   * Begins a new epoch for the object of a live workspace, and answers what the directory knows for it. From then on
+   * nothing of a lower one counts. `above`: what somebody else knows of epochs of this object.
+   */
+  raiseEpoch(input: { id: string; above?: number }): Promise<Reply<RebuildSeed>> {
+    return reply(() => {
+      this.#requireLive(input.id);
+      this.#open();
+      const seed = this.ctx.storage.transactionSync(() => {
+        const epoch = this.#nodes.raiseEpoch(input.id, input.above ?? 0);
+        return rebuildSeed({ ...this.#requireLive(input.id), epoch }, this.#nodes.path(input.id), this.#treeVersion());
+      });
+      log.info("directory.epoch_raised", { workspace_id: input.id, epoch: seed.epoch });
+      return seed;
     });
   }
 
@@ -863,6 +881,10 @@ export class Directory extends DurableObject<Env> {
     return this.ctx.storage.sql
       .exec<{ tree_version: number }>("UPDATE directory SET tree_version = tree_version + 1 RETURNING tree_version")
       .one().tree_version;
+  }
+
+  #treeVersion(): number {
+    return this.ctx.storage.sql.exec<{ tree_version: number }>("SELECT tree_version FROM directory").one().tree_version;
   }
 
   #parentPath(parentId: string | null): readonly string[] {

@@ -27,6 +27,8 @@ export interface NodeRow extends Record<string, SqlStorageValue> {
   paused_at: number | null;
   lifecycle_due: number | null;
   source_bundle_id: string | null;
+  /** Raised before the object of this workspace is made anew or taken back in time. */
+  epoch: number;
   board_version: number;
   status: WorkspaceStatus;
   url: string | null;
@@ -198,6 +200,13 @@ export class NodeStore {
   /** When the machines, or the purge, of a workspace should be looked after again; no word for the ledger. */
   lookAgain(id: string, due: number | null): void {
     this.#sql.exec("UPDATE nodes SET lifecycle_due = ? WHERE id = ?", due, id);
+  }
+
+  /** The next epoch of a workspace's object; no word for the ledger, which keeps epochs of its own. */
+  raiseEpoch(id: string, above: number): number {
+    return this.#sql
+      .exec<{ epoch: number }>("UPDATE nodes SET epoch = max(epoch, ?) + 1 WHERE id = ? RETURNING epoch", above, id)
+      .one().epoch;
   }
 
   /** Marks a workspace removed. */

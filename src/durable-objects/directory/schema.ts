@@ -89,4 +89,10 @@ ALTER TABLE directory ADD COLUMN viewport TEXT NOT NULL DEFAULT '{"x":0,"y":0,"z
 `,
   },
   { id: 5, sql: "ALTER TABLE nodes ADD COLUMN purged_at INTEGER;" },
+  {
+    id: 6,
+    sql: `
+ALTER TABLE nodes ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+`,
+  },
 ];

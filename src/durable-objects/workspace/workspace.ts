@@ -16,7 +16,7 @@ import { stopsPending } from "../../domain/lifecycle.ts";
 import { Refusal, unwrap } from "../../domain/refusal.ts";
 import { runtimeOf } from "../../domain/runtime.ts";
 import type { Placement } from "../../domain/workspace-patch.ts";
-import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
+import type { RebuildSeed, WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import { log } from "../../log.ts";
 import { hasProvisioner } from "../../provisioners/backend.ts";
@@ -25,7 +25,7 @@ import type { StoredFile } from "../../uploads/serve-upload.ts";
 import type { Collapse, Mark, Purging, Removal } from "../directory/directory.ts";
 import type { MachineReport, StartFacts, StartRequest } from "../machine/job.ts";
 import type { CallReport, QueuePlace } from "../outbound-call/call.ts";
-import type { Reply } from "../shared/reply.ts";
+import { type Reply, reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
 import { directoryStub, eventHubStub, machineStub, outboundCallStub } from "../shared/stubs.ts";
 import { Core } from "./core.ts";
@@ -43,12 +43,14 @@ import { LISTEN_HEADER, type ListenInput } from "./listen.ts";
 import { Listeners } from "./listeners.ts";
 import { type MachineSettings, Machines } from "./machines.ts";
 import { type IncomingMessage, Messages, type Sender } from "./messages.ts";
+import { newProfile } from "./new-profile.ts";
 import { OwnerTelling } from "./owner-telling.ts";
 import { type HeartbeatInput, Presence, type Registered, type RegistrationInput } from "./presence.ts";
 import type { Profile } from "./profile-store.ts";
 import { Purge } from "./purge.ts";
 import { Push, type PushReceived } from "./push.ts";
 import { Queue, type QueueReader } from "./queue.ts";
+import { Rebuild, type RebuildOrder, type RebuildPart, type Standing } from "./rebuild.ts";
 import { Receptions } from "./receptions.ts";
 import { Retention } from "./retention.ts";
 import { WORKSPACE_SCHEMA } from "./schema.ts";
@@ -93,6 +95,7 @@ export class Workspace extends DurableObject<Env> {
   readonly #machines: Machines;
   readonly #purge: Purge;
   readonly #removal: DelegationRemoval;
+  readonly #rebuild: Rebuild;
   readonly #blobs: BlobStore | null;
   readonly #turns: Turns;
 
@@ -131,6 +134,7 @@ export class Workspace extends DurableObject<Env> {
       (job) => machineStub(env, job.workspaceId).take(job),
       (work) => this.#turns.apply(work),
     );
+    this.#rebuild = new Rebuild(ctx.storage, this.#schema, core, this.#push);
     this.#blobs = blobs;
     this.#purge = new Purge({
       schema: this.#schema,
@@ -737,6 +741,77 @@ export class Workspace extends DurableObject<Env> {
     await this.wake();
   }
 
+  /** How this object stands, for an operator who thinks of bringing it back. */
+  rebuildStanding(): Promise<Reply<Standing>> {
+    return this.#rebuilding(() => this.#rebuild.standing());
+  }
+
+  /** Forgets everything and ends this object, with its sockets; the call itself breaks off. */
+  clearForRebuild(input: { epoch: number }): Promise<Reply<never>> {
+    return this.#rebuilding(async () => {
+      await this.#rebuild.clear(input.epoch);
+      return this.#end("cleared for a rebuild");
+    });
+  }
+
+  beginRebuild(input: { seed: RebuildSeed; inboundSecret: string }): Promise<Reply<true>> {
+    return this.#rebuilding(() => {
+      this.#rebuild.begin(input.seed, input.inboundSecret);
+      return true as const;
+    });
+  }
+
+  takeRebuild(input: { epoch: number; part: RebuildPart }): Promise<Reply<true>> {
+    return this.#rebuilding(() => {
+      this.#rebuild.take(input.epoch, input.part, Date.now());
+      return true as const;
+    });
+  }
+
+  /** From now on the object is there again. */
+  finishRebuild(order: RebuildOrder): Promise<Reply<true>> {
+    return this.#rebuilding(async () => {
+      await this.#turns
+        .apply((now) => this.#rebuild.finish(order, now))
+        .catch((error: unknown) => {
+          this.#schema.reload();
+          throw error;
+        });
+      return true as const;
+    });
+  }
+
+  /** The bookmark of a moment; refused where the runtime keeps none. */
+  bookmarkAt(input: { at: number }): Promise<Reply<string>> {
+    return this.#rebuilding(() => this.#rebuild.bookmarkAt(input.at));
+  }
+
+  /** The word before `restoreBookmark`, whose own answer never comes. */
+  expectRestore(): Promise<Reply<true>> {
+    return this.#rebuilding(() => {
+      this.#rebuild.expectRestore();
+      return true as const;
+    });
+  }
+
+  /** Takes the storage back to a bookmark and ends this object; the call itself breaks off. */
+  restoreBookmark(input: { bookmark: string }): Promise<Reply<never>> {
+    return this.#rebuilding(async () => {
+      await this.#rebuild.restoreNext(input.bookmark);
+      return this.#end("taken back in time");
+    });
+  }
+
+  /** What was taken back in time goes on under a new epoch. */
+  adoptRestored(input: { seed: RebuildSeed; order: RebuildOrder }): Promise<Reply<true>> {
+    const isAsBefore = this.#rebuild.takeExpectation();
+    return this.#turns.take(null, ({ now }) => {
+      if (isAsBefore) throw new Refusal("rebuild.not_restored");
+      this.#rebuild.adopt(input.seed, input.order, now);
+      return true as const;
+    });
+  }
+
   /** A held poll or an inbox socket; who asks and what for stands in one header. */
   override async fetch(request: Request): Promise<Response> {
     const input = decodeURIComponent(request.headers.get(LISTEN_HEADER) ?? "{}");
@@ -773,6 +848,20 @@ export class Workspace extends DurableObject<Env> {
   /** Whether nothing is stored here but a purge that goes on, or its tombstone. */
   get #isPurged(): boolean {
     return this.#schema.state === "absent" && this.#core.purge.get() !== null;
+  }
+
+  #rebuilding<T>(work: () => T | Promise<T>): Promise<Reply<T>> {
+    return reply(() => {
+      if (this.#schema.state === "ahead") throw new Refusal("schema.ahead", { retryAfter: 10 });
+      return work();
+    });
+  }
+
+  /** Memory knows what storage no longer does, so the object has to begin anew. */
+  #end(reason: string): never {
+    this.#listeners.closeRevoked(() => false);
+    this.ctx.abort(reason);
+    throw new Error(reason);
   }
 
   /** Whoever may write to a sleeping workspace wakes it; a refusal of the message itself must not undo that. */
@@ -871,34 +960,5 @@ function machineSettings(config: Config): MachineSettings {
     hasBackend: hasProvisioner(config),
     provisionTimeoutMs: (runtime) => config.PROVISION_TIMEOUT_SECONDS * 1000 || runtimeOf(runtime).provisionTimeoutMs,
     hibernateAfterMs: minutes === 0 ? null : minutes * 60_000,
-  };
-}
-
-function newProfile(facts: Omit<WorkspaceSeed, "token" | "events" | "provision">): Profile {
-  const { id, ...rest } = facts;
-  return {
-    ...rest,
-    workspaceId: id,
-    epoch: 0,
-    markVersion: 0,
-    lastSeen: null,
-    absentSince: null,
-    errorRate: 0,
-    sampleError: "",
-    activeTasks: 0,
-    currentTask: "",
-    startedAt: null,
-    monthlySpend: 0,
-    runtimeState: "",
-    capabilities: {},
-    lastOutboundAt: null,
-    readSeq: 0,
-    ackedSeq: 0,
-    lostSeq: 0,
-    hubThrough: 0,
-    boardVersion: 0,
-    boardDue: null,
-    counters: {},
-    removedAt: null,
   };
 }
