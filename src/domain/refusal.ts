@@ -210,10 +210,30 @@ export const REFUSALS = {
     hint: "Send acked_seq, the seq of the last row handled, or id, its id.",
   },
   "activity.ack_negative": { status: 400, error: "acked_seq must be >= 0", hint: "A seq is never negative." },
-  "workspace.purge_unsupported": {
+  "rebuild.alive": {
+    status: 409,
+    error: "workspace object is alive",
+    hint: "Nothing has to be brought back. Repeat with force:true to replace what it holds all the same.",
+  },
+  "rebuild.foreign_ids": {
+    status: 409,
+    error: "ledger ids were made under another CURSOR_KEY",
+    hint: "Set the CURSOR_KEY under which this deployment has run, then rebuild again.",
+  },
+  "rebuild.no_bookmark": {
     status: 501,
-    error: "purge is not available on this deployment",
-    hint: "Remove the workspace without purge; its history stays in the ledger.",
+    error: "point-in-time recovery is not available for this workspace",
+    hint: "The runtime keeps no history, or none that reaches so far. Rebuild from the ledger instead.",
+  },
+  "rebuild.not_restored": {
+    status: 503,
+    error: "workspace object was not taken back in time",
+    hint: "Repeat the call: until it succeeds the object's changes do not reach the ledger.",
+  },
+  "rebuild.superseded": {
+    status: 409,
+    error: "another rebuild has taken over",
+    hint: "Look with dry_run:true how the object stands, then decide again.",
   },
   "admin.unknown_filter": {
     status: 400,

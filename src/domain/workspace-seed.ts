@@ -35,3 +35,14 @@ export interface SeedProvision {
   readonly platformUrl: string;
   readonly files: Readonly<Record<string, string>>;
 }
+
+/** What the directory tells an object that takes over the workspace of a lost one, or of an earlier state of itself. */
+export interface RebuildSeed extends Omit<WorkspaceSeed, "token" | "events" | "inboundSecret" | "provision"> {
+  /** Higher than any that an object of this workspace had. */
+  readonly epoch: number;
+  /** Higher than any that the board has heard. */
+  readonly boardVersion: number;
+  readonly monthlySpend: number;
+  readonly lastOutboundAt: number | null;
+  readonly counters: Readonly<Record<string, number>>;
+}

@@ -26,6 +26,7 @@ import { orgImportRoutes } from "./routes/org-import.ts";
 import { organisationTokenRoutes } from "./routes/organisation-tokens.ts";
 import { probeRoutes } from "./routes/probes.ts";
 import { adminQueueRoutes, queueRoutes } from "./routes/queue.ts";
+import { rebuildRoutes } from "./routes/rebuild.ts";
 import { registryRoutes } from "./routes/registry.ts";
 import { secretRoutes } from "./routes/secrets.ts";
 import { templateRoutes } from "./routes/templates.ts";
@@ -61,6 +62,7 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .route("/org/tokens", organisationTokenRoutes)
   .route("/", eventRoutes)
   .route("/", lifecycleRoutes)
+  .route("/", rebuildRoutes)
   .route("/", canvasRoutes)
   .route("/", templateRoutes)
   .route("/", orgImportRoutes)

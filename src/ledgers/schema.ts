@@ -81,6 +81,11 @@ export const activityLogs = pgTable("activity_logs", {
   response_body_key: text(),
   created_at: moment().notNull(),
   version: count().notNull(),
+  /** Written by the workspace itself: no mail. */
+  own: boolean(),
+  /** Taken off the plain route. */
+  hidden: boolean(),
+  message_digest: text(),
 });
 
 export const pendingUploads = pgTable("pending_uploads", {
@@ -100,6 +105,11 @@ export const pendingUploads = pgTable("pending_uploads", {
   /** When the bytes were deleted. */
   swept_at: moment(),
   version: count().notNull(),
+  body_offset: count(),
+  /** The file's row of the inbox. */
+  activity_seq: count(),
+  /** When a `/notify` made it its user's. */
+  attached_at: moment(),
 });
 
 export const structureEvents = pgTable("structure_events", {

@@ -1,4 +1,5 @@
 import { configOf } from "../config.ts";
+import type { Purging } from "../durable-objects/directory/directory.ts";
 import type { BegunSweep, SweepEnd, SweepName } from "../durable-objects/directory/sweep-plan.ts";
 import { directoryStub, workspaceStub } from "../durable-objects/shared/stubs.ts";
 import { dropOldActivity } from "../ledgers/activity-retention.ts";
@@ -15,6 +16,8 @@ export const DAILY_CRON = "17 3 * * *";
 
 /** How soon files are looked for again while some expire late. */
 const UPLOAD_SWEEP_INTERVAL_MS = 5 * 60 * 1000;
+/** How often a purge that is not done is looked after. */
+const PURGE_LOOK_AGAIN_MS = 60 * 1000;
 const FROM_THE_OLDEST: SweepCursor = { deadline: null, heartbeat: null };
 
 /**
@@ -34,9 +37,11 @@ export async function scheduled(
   const directory = directoryStub(env);
   const begun = await directory.beginSweeps({ againInMs: intervals(env), all: byHand });
   const ended = await Promise.allSettled(
-    begun.map(async (sweep) =>
-      sweep.name === "machines" ? sweepMachines(env, sweep.ids) : directory.endSweep(await runSweep(env, sweep)),
-    ),
+    begun.map(async (sweep) => {
+      if (sweep.name === "machines") return sweepMachines(env, sweep.ids);
+      if (sweep.name === "purges") return sweepPurges(env, sweep.purges);
+      return directory.endSweep(await runSweep(env, sweep));
+    }),
   );
   const unplanned = ended.filter(({ status }) => status === "rejected").length;
   if (unplanned > 0) log.warn("sweep.not_planned", { sweeps: unplanned });
@@ -88,6 +93,22 @@ async function sweepMachines(env: Env, ids: readonly string[]): Promise<void> {
   await sweep("machines", {
     find: async () => ids,
     wake: async (id) => directory.lookedAfter({ id, due: await workspaceStub(env, id).lookAfterMachines() }),
+    now: () => Date.now(),
+  });
+}
+
+/** Purges that are not done: each object is told once more, also one that lost what it knew. */
+async function sweepPurges(env: Env, purges: readonly Purging[]): Promise<void> {
+  const directory = directoryStub(env);
+  const byId = new Map(purges.map((purging) => [purging.workspaceId, purging]));
+  await sweep("purges", {
+    find: async () => [...byId.keys()],
+    wake: async (id) => {
+      const purging = byId.get(id);
+      if (!purging) return;
+      const { done } = await workspaceStub(env, id).purged(purging);
+      await directory.lookedAfter({ id, due: done ? null : Date.now() + PURGE_LOOK_AGAIN_MS, purge: true });
+    },
     now: () => Date.now(),
   });
 }

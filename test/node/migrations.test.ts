@@ -156,11 +156,15 @@ async function rowsOf(url: string, text: string): Promise<unknown[][]> {
   return rows;
 }
 
-/** Columns, indexes and constraints of everything but the migration table itself. */
+/**
+ * Columns in their order, indexes and constraints of everything but the migration table itself. A dropped column leaves
+ * a gap in Postgres' own numbering, so they are counted anew.
+ */
 function schemaOf(url: string): Promise<unknown[][]> {
   return rowsOf(
     url,
-    `SELECT table_name::text, ordinal_position::text, column_name || ' ' || data_type || ' ' || is_nullable || ' ' || coalesce(column_default, '')
+    `SELECT table_name::text, (row_number() OVER (PARTITION BY table_name ORDER BY ordinal_position))::text,
+         column_name || ' ' || data_type || ' ' || is_nullable || ' ' || coalesce(column_default, '')
        FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'schema_migrations'
      UNION ALL SELECT tablename, indexname, indexdef FROM pg_indexes
        WHERE schemaname = 'public' AND tablename <> 'schema_migrations'

@@ -32,6 +32,23 @@ describe("an effect", () => {
     }
   });
 
+  it("is withdrawn with all others to its receiver, also while it is told", async () => {
+    const telling = Promise.withResolvers<Delivery>();
+    await withEffects(
+      () => telling.promise,
+      async (effects, sql) => {
+        const effect = effects.add("receiver", "created", {}, START);
+        effects.add("receiver", "placed", {}, START);
+        effects.add("another", "created", {}, START);
+        const told = effects.tell(effect, START);
+        effects.withdraw("receiver");
+        telling.reject(new Error("away"));
+        expect(await told).toBe(false);
+        expect(sql.exec("SELECT receiver FROM effects").toArray()).toEqual([{ receiver: "another" }]);
+      },
+    );
+  });
+
   it("is repeated after a failure, later each time, and keeps its payload", async () => {
     const seen: string[] = [];
     await withEffects(

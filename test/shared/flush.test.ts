@@ -149,6 +149,24 @@ describe("a flush", () => {
     expect(await statements(lane)).toBe(0);
   });
 
+  it("is over for good once the object says so, whatever is pending", async () => {
+    const lane = aLane();
+    let hasEnded = false;
+    await inPost(
+      laneDatabase(lane),
+      async ({ flush, post, id }) => {
+        post();
+        hasEnded = true;
+        expect(flush.isDirty()).toBe(false);
+        expect(flush.dueAt(NOW)).toBeNull();
+        await flush.run(NOW);
+        expect(await mirrored(id)).toEqual([]);
+      },
+      { hasEnded: () => hasEnded },
+    );
+    expect(await statements(lane)).toBe(0);
+  });
+
   it("ends quietly when the object is purged under way", async () => {
     const onWrite = (_: LedgerBatch, { storage }: Post) => {
       storage.sql.exec("DROP TABLE flush_state");

@@ -21,6 +21,17 @@ DELETE FROM schema_steps;
 INSERT INTO schema_steps (id) VALUES (1);
 `;
 
+/** The same storage in a runtime that keeps a history. */
+function withBookmark(storage: DurableObjectStorage, getCurrentBookmark: () => Promise<string>): DurableObjectStorage {
+  return new Proxy(storage, {
+    get(target, name) {
+      if (name === "getCurrentBookmark") return getCurrentBookmark;
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
 describe("the schema of a workspace", () => {
   it("is brought up to date where an earlier version wrote, and no row is lost", async () => {
     const agent = await anAgent();
@@ -36,6 +47,46 @@ describe("the schema of a workspace", () => {
     expect((await poll(agent)).body).toHaveLength(1);
     const json = { target_id: target.id, task: "after it" };
     expect((await call(`/workspaces/${agent.id}/delegate`, { json, token: agent.token })).status).toBe(202);
+  });
+
+  it("keeps a bookmark of before the first step that it applies to rows, where the runtime has bookmarks", async () => {
+    const agent = await anAgent();
+    await quiet(agent.id);
+    await runInDurableObject(env.WORKSPACE.getByName(agent.id), async (_instance, { storage }) => {
+      const stepBack = () => storage.transactionSync(() => storage.sql.exec(SINCE_THE_FIRST_STEP));
+      stepBack();
+      const withoutHistory = new Schema(
+        withBookmark(storage, () => Promise.reject(new Error("none"))),
+        WORKSPACE_SCHEMA,
+      );
+      expect(withoutHistory.state).toBe("ready");
+      await scheduler.wait(1);
+      expect(withoutHistory.bookmarks()).toEqual([]);
+      stepBack();
+      const schema = new Schema(
+        withBookmark(storage, () => Promise.resolve("before")),
+        WORKSPACE_SCHEMA,
+      );
+      await scheduler.wait(1);
+      expect(schema.bookmarks()).toEqual([{ step: 2, bookmark: "before" }]);
+    });
+  });
+
+  it("counts as absent between its preparation and its end, also to whoever looks anew", async () => {
+    const workspace = env.WORKSPACE.getByName(crypto.randomUUID());
+    await runInDurableObject(workspace, async (_instance, { storage }) => {
+      const schema = new Schema(storage, WORKSPACE_SCHEMA);
+      expect([schema.hasTables, schema.isUnfinished]).toEqual([false, false]);
+      schema.prepare();
+      expect([schema.state, schema.hasTables, schema.isUnfinished]).toEqual(["absent", true, true]);
+      expect(new Schema(storage, WORKSPACE_SCHEMA).state).toBe("absent");
+      expect(() => schema.create()).toThrow("already exists");
+      schema.finish();
+      expect(schema.state).toBe("ready");
+      schema.reload();
+      expect(schema.state).toBe("ready");
+      await storage.deleteAll();
+    });
   });
 
   it("is not touched where a later version wrote", async () => {

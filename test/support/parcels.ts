@@ -78,6 +78,7 @@ export interface Post {
 export interface PostOptions {
   readonly epoch?: number;
   readonly random?: () => number;
+  readonly hasEnded?: () => boolean;
   /** Called with each batch before it is written. */
   readonly onWrite?: (batch: LedgerBatch, post: Post) => void;
 }
@@ -103,6 +104,7 @@ export async function inPost(
           options.onWrite?.(batch, post);
           return writeLedger(database, batch);
         },
+        ...(options.hasEnded ? { hasEnded: options.hasEnded } : {}),
         ...(options.random ? { random: options.random } : {}),
       });
     const flush = reborn();

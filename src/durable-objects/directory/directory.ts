@@ -9,7 +9,7 @@ import { Refusal } from "../../domain/refusal.ts";
 import { GLOBAL_SCOPE, type ListedSecrets, SETTING_KEYS, type Setting } from "../../domain/secret.ts";
 import { SecretBox } from "../../domain/secret-box.ts";
 import type { Placement, WorkspacePatch } from "../../domain/workspace-patch.ts";
-import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
+import type { RebuildSeed, WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import { listEntryJson, peerJson, publicViewJson } from "../../domain/workspace-view.ts";
 import { openDatabase } from "../../ledgers/database.ts";
@@ -33,6 +33,7 @@ import {
   OrganisationTokenStore,
   type ShownOrganisationToken,
 } from "./organisation-token-store.ts";
+import { rebuildSeed } from "./rebuild-seed.ts";
 import { DIRECTORY_SCHEMA } from "./schema.ts";
 import { SecretStore } from "./secret-store.ts";
 import { type BegunSweep, type SweepEnd, type SweepName, SweepPlan } from "./sweep-plan.ts";
@@ -68,6 +69,16 @@ export type Removed =
 export interface Removal {
   readonly removedAt: number;
   readonly cascade: number | null;
+}
+
+/** How a purge began; `pending`: some of its objects have still something to delete, and will. */
+export type Purged =
+  | { readonly kind: "purged"; readonly cascade: number; readonly stopsPending: number; readonly pending: boolean }
+  | Extract<Removed, { kind: "unconfirmed" }>;
+
+/** What a purged workspace's object is told; it may never have heard of its creation, or of its removal. */
+export interface Purging extends Removal {
+  readonly workspaceId: string;
 }
 
 /** What an import asks for, checked by the Worker; the files of machines stand in the tree. */
@@ -109,6 +120,12 @@ export interface Mark {
 export interface MachineSweep {
   readonly name: "machines";
   readonly ids: readonly string[];
+}
+
+/** Purges that should have ended, in case an alarm or an object was lost. */
+export interface PurgeSweep {
+  readonly name: "purges";
+  readonly purges: readonly Purging[];
 }
 
 /** What operators watch of all objects together. Times in ms since 1970. */
@@ -309,6 +326,32 @@ export class Directory extends DurableObject<Env> {
     });
   }
 
+  /**
+   * Purges a workspace with everything that hangs below it, removed before or not, as far as anything is left of it.
+   * One with live children wants `confirmed`; an unknown one is purged already, and so is one that this was asked for
+   * before, though its objects may still have to end it.
+   */
+  purge(input: { id: string; confirmed: boolean }): Promise<Reply<Purged>> {
+    return reply(async () => {
+      const now = Date.now();
+      const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
+      if (!node) return { kind: "purged", cascade: 0, stopsPending: 0, pending: false };
+      this.#open();
+      const children = this.#nodes.descendants(node.id).filter(({ parent_id }) => parent_id === node.id);
+      if (children.length > 0 && !input.confirmed) {
+        return { kind: "unconfirmed", children: children.map(({ id, name }) => ({ id, name })) };
+      }
+      const below = this.#nodes.unpurgedDescendants(node.id);
+      const purged = node.purged_at === null ? [node, ...below] : below;
+      const effects = this.ctx.storage.transactionSync(() => this.#purge(purged, node.id, now));
+      log.info("directory.purged", { workspace_id: node.id, cascade: below.length });
+      await this.#tellAll(effects, now);
+      const stopsPending = purged.reduce((sum, { id }) => sum + this.#takeStopsPending(id), 0);
+      const pending = [node, ...below].some(({ id }) => this.#nodes.find(id)?.lifecycle_due != null);
+      return { kind: "purged", cascade: below.length, stopsPending, pending };
+    });
+  }
+
   /** Removes all descendants of a workspace and keeps itself; answers their names. */
   collapse(input: { id: string }): Promise<Reply<{ removed: string[] }>> {
     return reply(async () => {
@@ -378,9 +421,29 @@ export class Directory extends DurableObject<Env> {
     });
   }
 
-  /** What a look after a workspace's machines found: when to look again. */
-  async lookedAfter(input: { id: string; due: number | null }): Promise<void> {
-    if (this.#schema.state === "ready") this.#nodes.lookAgain(input.id, input.due);
+  /**
+   * Begins a new epoch for the object of a live workspace, and answers what the directory knows for it. From then on
+   * nothing of a lower one counts. `above`: what somebody else knows of epochs of this object.
+   */
+  raiseEpoch(input: { id: string; above?: number }): Promise<Reply<RebuildSeed>> {
+    return reply(() => {
+      this.#requireLive(input.id);
+      this.#open();
+      const seed = this.ctx.storage.transactionSync(() => {
+        const epoch = this.#nodes.raiseEpoch(input.id, input.above ?? 0);
+        return rebuildSeed({ ...this.#requireLive(input.id), epoch }, this.#nodes.path(input.id), this.#treeVersion());
+      });
+      log.info("directory.epoch_raised", { workspace_id: input.id, epoch: seed.epoch });
+      return seed;
+    });
+  }
+
+  /** What a look after a workspace's machines, or its purge, found: when to look again. */
+  async lookedAfter(input: { id: string; due: number | null; purge?: boolean }): Promise<void> {
+    if (this.#schema.state !== "ready") return;
+    // A look after machines that began before the purge says nothing of it.
+    const isPurged = this.#nodes.find(input.id)?.purged_at != null;
+    if (isPurged === (input.purge ?? false)) this.#nodes.lookAgain(input.id, input.due);
   }
 
   /** The canvas's viewport, one for everybody, as JSON. */
@@ -438,10 +501,7 @@ export class Directory extends DurableObject<Env> {
   view(input: { id: string; includeRemoved: boolean }): Promise<Reply<string>> {
     return reply(async () => {
       const node = this.#require(input.id);
-      if (node.removed_at !== null && !input.includeRemoved) {
-        const removedAt = new Date(node.removed_at).toISOString();
-        throw new Refusal("workspace.removed", { details: { id: node.id, removed_at: removedAt } });
-      }
+      if (node.removed_at !== null && !input.includeRemoved) throw removedRefusal(node);
       const [complete = node] = await this.#shown([node]);
       return publicViewJson(complete, Date.now());
     });
@@ -475,7 +535,7 @@ export class Directory extends DurableObject<Env> {
     if (this.#schema.state !== "ready") return [];
     return ids.flatMap((id) => {
       const node = this.#nodes.find(id);
-      return node ? [{ id, name: node.name, role: node.role }] : [];
+      return node && node.purged_at === null ? [{ id, name: node.name, role: node.role }] : [];
     });
   }
 
@@ -609,12 +669,15 @@ export class Directory extends DurableObject<Env> {
   async beginSweeps(input: {
     againInMs: Partial<Record<SweepName, number>>;
     all: boolean;
-  }): Promise<(BegunSweep | MachineSweep)[]> {
+  }): Promise<(BegunSweep | MachineSweep | PurgeSweep)[]> {
     if (this.#schema.state !== "ready") return [];
     const now = Date.now();
-    const ids = this.#nodes.lifecycleDue(now, MACHINE_SWEEP_LIMIT);
+    const due = this.#nodes.lifecycleDue(now, MACHINE_SWEEP_LIMIT);
+    const ids = due.filter(({ purged_at }) => purged_at === null).map(({ id }) => id);
+    const purges = due.filter(({ purged_at }) => purged_at !== null).map((node) => purgingOf(node, null));
     const machines: MachineSweep[] = ids.length === 0 ? [] : [{ name: "machines", ids }];
-    return [...this.#sweeps.begin(input.againInMs, input.all, now), ...machines];
+    const purging: PurgeSweep[] = purges.length === 0 ? [] : [{ name: "purges", purges }];
+    return [...this.#sweeps.begin(input.againInMs, input.all, now), ...machines, ...purging];
   }
 
   /** How a sweep went. */
@@ -745,6 +808,20 @@ export class Directory extends DurableObject<Env> {
     });
   }
 
+  #purge(nodes: readonly NodeRow[], rootId: string, now: number): Effect[] {
+    const cascade = nodes.length - 1;
+    return nodes.map((node) => {
+      const { id } = node;
+      this.#nodes.purge(id, now);
+      this.#secrets.deleteScope(id);
+      this.#nodes.lookAgain(id, now + LIFECYCLE_NET_MS);
+      // Whatever else its object has not heard yet it need not hear any more.
+      this.#effects.withdraw(id);
+      const told = purgingOf({ ...node, removed_at: node.removed_at ?? now }, id === rootId ? cascade : null);
+      return this.#effects.add(id, "purged", told, now);
+    });
+  }
+
   #mark(
     nodes: readonly NodeRow[],
     kind: "paused" | "resumed",
@@ -806,6 +883,10 @@ export class Directory extends DurableObject<Env> {
       .one().tree_version;
   }
 
+  #treeVersion(): number {
+    return this.ctx.storage.sql.exec<{ tree_version: number }>("SELECT tree_version FROM directory").one().tree_version;
+  }
+
   #parentPath(parentId: string | null): readonly string[] {
     if (parentId === null) return [];
     const parent = this.#nodes.find(parentId);
@@ -833,6 +914,7 @@ export class Directory extends DurableObject<Env> {
   #require(id: string): NodeRow {
     const node = this.#schema.state === "absent" ? null : this.#nodes.find(id);
     if (!node) throw new Refusal("workspace.not_found");
+    if (node.purged_at !== null) throw removedRefusal(node);
     return node;
   }
 
@@ -892,6 +974,7 @@ export class Directory extends DurableObject<Env> {
     if (effect.kind === "created") await workspace.created(JSON.parse(effect.payload) as WorkspaceSeed);
     else if (effect.kind === "removed")
       this.#stopsPending.set(effect.receiver, await workspace.removed(JSON.parse(effect.payload) as Removal));
+    else if (effect.kind === "purged") await this.#tellPurged(JSON.parse(effect.payload) as Purging);
     else if (effect.kind === "paused") await workspace.paused(JSON.parse(effect.payload) as Mark);
     else if (effect.kind === "resumed") await workspace.resumed(JSON.parse(effect.payload) as Mark);
     else if (effect.kind === "restarted") await workspace.restarted(JSON.parse(effect.payload) as Mark);
@@ -899,6 +982,14 @@ export class Directory extends DurableObject<Env> {
     else if (effect.kind === "placed") await workspace.placed(JSON.parse(effect.payload) as Placement);
     else throw new Error(`unknown effect ${effect.kind}`);
     return "told";
+  }
+
+  /** The minute cron tells it again until it is done: an object that was lost on the way must have its tombstone. */
+  async #tellPurged(purging: Purging): Promise<void> {
+    const { workspaceId } = purging;
+    const { done, stopsPending } = await workspaceStub(this.env, workspaceId).purged(purging);
+    this.#stopsPending.set(workspaceId, stopsPending);
+    if (done) this.#nodes.lookAgain(workspaceId, null);
   }
 
   #open(): void {
@@ -925,6 +1016,15 @@ export class Directory extends DurableObject<Env> {
     };
     return new AlarmScheduler(this.ctx.storage, [this.#effects, flushClock], current);
   }
+}
+
+function removedRefusal({ id, removed_at }: NodeRow): Refusal {
+  const removedAt = removed_at === null ? null : new Date(removed_at).toISOString();
+  return new Refusal("workspace.removed", { details: { id, removed_at: removedAt } });
+}
+
+function purgingOf({ id, removed_at }: Pick<NodeRow, "id" | "removed_at">, cascade: number | null): Purging {
+  return { workspaceId: id, removedAt: removed_at ?? 0, cascade };
 }
 
 function duplicateFacts({ id, name, parent_id, created_at, status }: NodeRow): Sibling {

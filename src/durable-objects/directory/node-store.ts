@@ -23,9 +23,12 @@ export interface NodeRow extends Record<string, SqlStorageValue> {
   created_at: number;
   updated_at: number;
   removed_at: number | null;
+  purged_at: number | null;
   paused_at: number | null;
   lifecycle_due: number | null;
   source_bundle_id: string | null;
+  /** Raised before the object of this workspace is made anew or taken back in time. */
+  epoch: number;
   board_version: number;
   status: WorkspaceStatus;
   url: string | null;
@@ -187,21 +190,23 @@ export class NodeStore {
     );
   }
 
-  /** Ids whose machines have had something due before `before`, removed ones too. */
-  lifecycleDue(before: number, limit: number): string[] {
+  /** Workspaces whose machines, or whose purge, have had something due before `before`; removed ones too. */
+  lifecycleDue(before: number, limit: number): NodeRow[] {
     return this.#sql
-      .exec<{ id: string }>(
-        "SELECT id FROM nodes WHERE lifecycle_due < ? ORDER BY lifecycle_due LIMIT ?",
-        before,
-        limit,
-      )
-      .toArray()
-      .map(({ id }) => id);
+      .exec<NodeRow>("SELECT * FROM nodes WHERE lifecycle_due < ? ORDER BY lifecycle_due LIMIT ?", before, limit)
+      .toArray();
   }
 
-  /** When the machines of a workspace should be looked after again; no word for the ledger. */
+  /** When the machines, or the purge, of a workspace should be looked after again; no word for the ledger. */
   lookAgain(id: string, due: number | null): void {
     this.#sql.exec("UPDATE nodes SET lifecycle_due = ? WHERE id = ?", due, id);
+  }
+
+  /** The next epoch of a workspace's object; no word for the ledger, which keeps epochs of its own. */
+  raiseEpoch(id: string, above: number): number {
+    return this.#sql
+      .exec<{ epoch: number }>("UPDATE nodes SET epoch = max(epoch, ?) + 1 WHERE id = ? RETURNING epoch", above, id)
+      .one().epoch;
   }
 
   /** Marks a workspace removed. */
@@ -215,12 +220,37 @@ export class NodeStore {
     );
   }
 
+  /** Leaves of a workspace what nobody may forget: its id, its place, and when it went. */
+  purge(id: string, now: number): void {
+    this.#sql.exec(
+      `UPDATE nodes SET version = ?1, updated_at = ?2, purged_at = ?2, removed_at = coalesce(removed_at, ?2),
+         status = 'removed', name = '', role = NULL, tier = 0, runtime = '', workspace_dir = NULL, budget_limit = NULL,
+         max_concurrent_tasks = 0, x = 0, y = 0, collapsed = 0, paused_at = NULL, url = NULL, delivery_mode = NULL,
+         agent_card = NULL, card_in_object = 0, active_tasks = 0, current_task = '', error_rate = 0, sample_error = '',
+         started_at = NULL, monthly_spend = 0, last_outbound_at = NULL, set_aside = 0, unflushed_since = NULL,
+         counters = '{}'
+       WHERE id = ?3 AND purged_at IS NULL`,
+      this.#nextVersion(),
+      now,
+      id,
+    );
+  }
+
   /** Live descendants, nearest first. */
   descendants(id: string): NodeRow[] {
+    return this.#below(id, "AND removed_at IS NULL");
+  }
+
+  /** Descendants of which anything is left: live ones, and those removed before. */
+  unpurgedDescendants(id: string): NodeRow[] {
+    return this.#below(id, "").filter(({ purged_at }) => purged_at === null);
+  }
+
+  #below(id: string, condition: string): NodeRow[] {
     const found: NodeRow[] = [];
     for (let parents = [id]; parents.length > 0; ) {
       const children = parents.flatMap((parent) =>
-        this.#sql.exec<NodeRow>("SELECT * FROM nodes WHERE parent_id = ? AND removed_at IS NULL", parent).toArray(),
+        this.#sql.exec<NodeRow>(`SELECT * FROM nodes WHERE parent_id = ? ${condition}`, parent).toArray(),
       );
       found.push(...children);
       parents = children.map((child) => child.id);
@@ -271,7 +301,7 @@ export class NodeStore {
         created_at: row.created_at * 1000,
         updated_at: row.updated_at * 1000,
         removed_at: micros(row.removed_at),
-        purged: false,
+        purged: row.purged_at !== null,
         version: row.version,
       }),
     });

@@ -88,4 +88,11 @@ ALTER TABLE nodes ADD COLUMN source_bundle_id TEXT;
 ALTER TABLE directory ADD COLUMN viewport TEXT NOT NULL DEFAULT '{"x":0,"y":0,"zoom":1}';
 `,
   },
+  { id: 5, sql: "ALTER TABLE nodes ADD COLUMN purged_at INTEGER;" },
+  {
+    id: 6,
+    sql: `
+ALTER TABLE nodes ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+`,
+  },
 ];

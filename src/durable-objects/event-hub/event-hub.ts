@@ -58,6 +58,12 @@ export class EventHub extends DurableObject<Env> {
     this.#alarm.arm(now);
   }
 
+  /** A purged workspace has told all that it will; what it told is not kept for those who come back. Repeatable. */
+  async forget({ workspaceId }: { workspaceId: string }): Promise<void> {
+    if (this.#schema.state === "ahead") throw new Error("schema ahead");
+    if (this.#schema.state === "ready") this.#history.forgetWorkspace(workspaceId);
+  }
+
   /** Opens a listening socket; who asks and what for stands in one header. A refusal is answered as JSON. */
   override async fetch(request: Request): Promise<Response> {
     const { listener, since, ticket } = JSON.parse(request.headers.get(HUB_LISTEN_HEADER) ?? "") as ListenRequest;

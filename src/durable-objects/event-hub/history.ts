@@ -79,6 +79,16 @@ export class History {
     return missed;
   }
 
+  /** Nothing of a purged workspace is told again but its removal; the newest event stays, because numbers follow it. */
+  forgetWorkspace(workspaceId: string): void {
+    this.#sql.exec(
+      "DELETE FROM hub_events WHERE workspace_id = ? AND event <> 'WORKSPACE_REMOVED' AND number < ?",
+      workspaceId,
+      this.head(),
+    );
+    this.#sql.exec("DELETE FROM hub_senders WHERE workspace_id = ?", workspaceId);
+  }
+
   /** False when the ticket has been spent before. */
   spend({ nonce, expiresAt }: { nonce: string; expiresAt: number }, now: number): boolean {
     this.#sql.exec("DELETE FROM hub_spent_tickets WHERE expires_at < ?", now);

@@ -103,6 +103,11 @@ export class Effects implements Clock {
     }
   }
 
+  /** Forgets what a receiver is not to hear any more; call inside the turn of whatever takes its place. */
+  withdraw(receiver: string): void {
+    this.#sql.exec("DELETE FROM effects WHERE receiver = ?", receiver);
+  }
+
   /** Effects given up after 24 h; they stay for an operator to see. */
   setAside(): number {
     return this.#sql.exec<{ count: number }>("SELECT count(*) AS count FROM effects WHERE next_at IS NULL").one().count;

@@ -15,6 +15,8 @@ export interface FlushOptions {
   readonly objectId: () => string;
   readonly epoch: () => number;
   readonly tables: readonly MirroredTable[];
+  /** Whether the ledger is to hear nothing more of this object. */
+  readonly hasEnded?: () => boolean;
   /** Throws a LedgerFailure. */
   readonly write: (batch: LedgerBatch) => Promise<LedgerAnswer>;
   /** 0 <= n < 1 */
@@ -79,6 +81,7 @@ export class Flush {
   }
 
   isDirty(): boolean {
+    if (this.#options.hasEnded?.()) return false;
     return this.#highest() > Math.max(this.flushedThrough, this.#empty);
   }
 
@@ -235,7 +238,7 @@ export class Flush {
       if (blocked_reason !== reason)
         log.warn("flush.blocked", { object: this.#options.objectId(), reason, sqlstate, error: nameOf(error) });
     } catch (unwritable) {
-      // The object's tables are gone: it was purged while its last flush was under way.
+      // The object's tables are gone: it was purged while a flush was under way.
       log.warn("flush.ended", { reason, error: nameOf(unwritable) });
     }
   }

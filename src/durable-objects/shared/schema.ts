@@ -4,9 +4,21 @@ export interface SchemaStep {
   readonly sql: string;
 }
 
+/** Where the bookmark before a step is kept, for whoever wants to go back behind it. */
+const BOOKMARK_KEY = "bookmark_before_step:";
+/** A table of this name makes an object count as absent, though it has tables and rows. */
+const UNFINISHED = "unfinished";
+
+/** A place in the object's history to which its storage can be taken back. */
+export interface StepBookmark {
+  readonly step: number;
+  readonly bookmark: string;
+}
+
 /**
  * An object's tables, made at its first write: an object that nobody created stores nothing.
- * `absent`: nothing stored; `ready`: as this code knows it; `ahead`: a newer version has written, so this one must not.
+ * `absent`: nothing stored, or not all of it yet; `ready`: as this code knows it; `ahead`: a newer version has written,
+ * so this one must not.
  */
 export class Schema {
   readonly #storage: DurableObjectStorage;
@@ -26,21 +38,76 @@ export class Schema {
   /** Makes the tables of an absent object; nothing to do otherwise. */
   create(): void {
     if (this.#state !== "absent") return;
-    this.#storage.transactionSync(() => {
-      this.#storage.sql.exec("CREATE TABLE schema_steps (id INTEGER PRIMARY KEY) STRICT");
-      this.#apply(0);
-    });
+    this.#storage.transactionSync(() => this.#make());
     this.#state = "ready";
+  }
+
+  /** Deletes everything that the object stores, its alarm too: it is absent again. */
+  deleteAll(): Promise<void> {
+    this.#state = "absent";
+    return this.#storage.deleteAll();
+  }
+
+  /** Makes the tables of an object that counts as absent until `finish`; throws where there are some. */
+  prepare(): void {
+    this.#make();
+    this.#storage.sql.exec(`CREATE TABLE ${UNFINISHED} (id INTEGER PRIMARY KEY) STRICT`);
+  }
+
+  /** All that belongs into a prepared object is there. */
+  finish(): void {
+    this.#storage.sql.exec(`DROP TABLE ${UNFINISHED}`);
+    this.#state = "ready";
+  }
+
+  /** Looks again, after a transaction that was rolled back. */
+  reload(): void {
+    this.#state = this.#open();
+  }
+
+  /** Whether anything is stored at all. */
+  get hasTables(): boolean {
+    return this.#has("schema_steps");
+  }
+
+  /** Whether the object is prepared and not finished. */
+  get isUnfinished(): boolean {
+    return this.#has(UNFINISHED);
+  }
+
+  /** The bookmarks that were taken before steps, oldest first. */
+  bookmarks(): StepBookmark[] {
+    return [...this.#storage.kv.list<string>({ prefix: BOOKMARK_KEY })]
+      .map(([key, bookmark]) => ({ step: Number(key.slice(BOOKMARK_KEY.length)), bookmark }))
+      .sort((one, other) => one.step - other.step);
   }
 
   #open(): "absent" | "ready" | "ahead" {
     const { sql } = this.#storage;
-    if (sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'schema_steps'").toArray().length === 0) return "absent";
+    if (!this.hasTables || this.isUnfinished) return "absent";
     const { last } = sql.exec<{ last: number }>("SELECT max(id) AS last FROM schema_steps").one();
     const known = this.#steps.at(-1)?.id ?? 0;
     if (last > known) return "ahead";
-    if (last < known) this.#storage.transactionSync(() => this.#apply(last));
+    if (last < known) {
+      this.#bookmark(last + 1);
+      this.#storage.transactionSync(() => this.#apply(last));
+    }
     return "ready";
+  }
+
+  #make(): void {
+    this.#storage.sql.exec("CREATE TABLE schema_steps (id INTEGER PRIMARY KEY) STRICT");
+    this.#apply(0);
+  }
+
+  #has(table: string): boolean {
+    return this.#storage.sql.exec("SELECT 1 FROM sqlite_master WHERE name = ?", table).toArray().length > 0;
+  }
+
+  /** Asked for before the step runs; a runtime without bookmarks has none to keep. */
+  #bookmark(step: number): void {
+    const { kv } = this.#storage;
+    void (async () => kv.put(`${BOOKMARK_KEY}${step}`, await this.#storage.getCurrentBookmark()))().catch(() => {});
   }
 
   /** The last step speaks for those before it: a row less for each of them in every object. */

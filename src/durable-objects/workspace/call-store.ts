@@ -65,6 +65,10 @@ export class CallStore {
     return this.#sql.exec<StoredCall>("SELECT * FROM calls WHERE seq = ?", seq).toArray()[0] ?? null;
   }
 
+  all(): StoredCall[] {
+    return this.#sql.exec<StoredCall>("SELECT * FROM calls ORDER BY seq").toArray();
+  }
+
   /** The open call of a message, should it come again. */
   findOpen(callId: string): StoredCall | null {
     return this.#sql.exec<StoredCall>("SELECT * FROM calls WHERE call_id = ? LIMIT 1", callId).toArray()[0] ?? null;

@@ -3,7 +3,7 @@ import { Refusal } from "../../domain/refusal.ts";
 import type { RowDomain } from "../../domain/row-id.ts";
 import { RowIds } from "../../domain/row-id.ts";
 import type { UploadLifetimes } from "../../domain/upload.ts";
-import { openDatabase } from "../../ledgers/database.ts";
+import { type Database, openDatabase } from "../../ledgers/database.ts";
 import { writeLedger } from "../../ledgers/ledger-write.ts";
 import { Flush } from "../shared/flush.ts";
 import { AuditStore } from "./audit-store.ts";
@@ -13,6 +13,7 @@ import { EventStore } from "./event-store.ts";
 import { InboxStore } from "./inbox-store.ts";
 import { MachineStore } from "./machine-store.ts";
 import { ProfileStore } from "./profile-store.ts";
+import { PurgeStore } from "./purge-store.ts";
 import { QueueStore } from "./queue-store.ts";
 import { ReceivedStore } from "./received-store.ts";
 import { TokenStore } from "./token-store.ts";
@@ -37,7 +38,9 @@ export class Core {
   readonly received: ReceivedStore;
   readonly audit: AuditStore;
   readonly machines: MachineStore;
+  readonly purge: PurgeStore;
   readonly flush: Flush;
+  readonly database: Database;
   readonly #ids = new Map<RowDomain, RowIds>();
 
   constructor(storage: DurableObjectStorage, env: Env, config: Config) {
@@ -55,9 +58,10 @@ export class Core {
     this.delegations = new DelegationStore(sql, nextVersion);
     this.received = new ReceivedStore(sql);
     this.machines = new MachineStore(sql);
+    this.purge = new PurgeStore(storage.kv);
     this.audit = new AuditStore(sql, nextVersion, () => this.ids("audit"), workspaceId);
     this.uploads = new UploadStore(sql, nextVersion, () => this.ids("file"), workspaceId, lifetimesOf(config));
-    const database = openDatabase(env);
+    this.database = openDatabase(env);
     this.flush = new Flush({
       storage,
       objectId: workspaceId,
@@ -72,7 +76,8 @@ export class Core {
         this.delegations.mirror(config.delegations.ledgerWrite),
         this.audit.mirror(),
       ],
-      write: (batch) => writeLedger(database, batch),
+      hasEnded: () => this.purge.endsFlushes,
+      write: (batch) => writeLedger(this.database, batch),
     });
   }
 
@@ -108,6 +113,7 @@ export class Core {
     this.uploads.reconsider();
     this.delegations.forget();
     this.machines.forget();
+    this.purge.forget();
     this.received.forget();
   }
 }

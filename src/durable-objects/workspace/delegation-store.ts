@@ -66,6 +66,8 @@ export class DelegationStore {
         task,
         ...changing,
       );
+      // One that comes back from the ledger has all its attempts at once.
+      for (const { attemptId } of [...past, current].slice(1)) this.#noteRetry(attemptId, version);
     } else {
       this.#sql.exec(
         "UPDATE delegations SET version = ?, ended_at = ?, due_at = ?, attempts = ?, slots = ?, state = ? WHERE seq = ?",
@@ -73,10 +75,13 @@ export class DelegationStore {
         ...changing,
         seq,
       );
-      const known = "INSERT OR IGNORE INTO retries (attempt_id, seq) VALUES (?, ?)";
-      if (past.length > 0 && isOpen(current)) this.#sql.exec(known, current.attemptId, seq);
+      if (past.length > 0 && isOpen(current)) this.#noteRetry(current.attemptId, seq);
     }
     return { seq: seq ?? version, delegation, task, slots, dueAt };
+  }
+
+  #noteRetry(attemptId: string, seq: number): void {
+    this.#sql.exec("INSERT OR IGNORE INTO retries (attempt_id, seq) VALUES (?, ?)", attemptId, seq);
   }
 
   /** Moves a clock; the ledger does not care. */

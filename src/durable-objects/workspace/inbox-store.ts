@@ -50,7 +50,10 @@ interface StoredActivity extends Record<string, SqlStorageValue> {
   status: string;
   error_detail: string | null;
   message_id: string | null;
+  message_digest: string | null;
   event: RowEvent | null;
+  own: number;
+  hidden: number;
 }
 
 /** What a page needs of a row, in the order of `PageRow`. */
@@ -394,12 +397,15 @@ export class InboxStore {
 
   /** Takes rows off the plain route (a file that turned out to be the user's). */
   hide(seqs: readonly number[]): void {
-    for (const seq of seqs) this.#sql.exec("UPDATE activity SET hidden = 1 WHERE seq = ? AND hidden = 0", seq);
+    for (const seq of seqs) {
+      const version = this.#nextVersion();
+      this.#sql.exec("UPDATE activity SET version = ?, hidden = 1 WHERE seq = ? AND hidden = 0", version, seq);
+    }
   }
 
   /** Takes back mail that nobody has read: off the plain route, and nothing that anybody could miss. */
   withdraw(seq: number): void {
-    this.#sql.exec("UPDATE activity SET hidden = 1, own = 1 WHERE seq = ?", seq);
+    this.#sql.exec("UPDATE activity SET version = ?, hidden = 1, own = 1 WHERE seq = ?", this.#nextVersion(), seq);
     this.#unread = null;
   }
 
@@ -484,6 +490,9 @@ export class InboxStore {
         status: row.status,
         error_detail: row.error_detail,
         message_id: row.message_id,
+        own: row.own === 1,
+        hidden: row.hidden === 1,
+        message_digest: row.message_digest,
         created_at: row.created_at,
         version: row.version,
       }),

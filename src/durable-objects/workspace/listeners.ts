@@ -102,6 +102,12 @@ export class Listeners {
     }
   }
 
+  /** Ends every socket: there is nothing to listen to any more. A poll comes once more and is told so. */
+  closeAll(): void {
+    for (const socket of this.#ctx.getWebSockets(POLL)) this.#endPoll(socket, { read: true });
+    for (const socket of this.#ctx.getWebSockets(INBOX)) close(socket, SOCKET_REVOKED, "workspace purged");
+  }
+
   #accept(tag: string, attachment: Attachment): Response {
     const { 0: client, 1: server } = new WebSocketPair();
     this.#ctx.acceptWebSocket(server, [tag]);
@@ -114,7 +120,10 @@ export class Listeners {
     if (!attachment || socket.readyState !== WebSocket.OPEN) return;
     const page = this.#core.inbox.page(attachment.query, attachment.after, now * 1000);
     if (sizeOf(page) === 0) return;
-    const frame: PollFrame = sizeOf(page) > FRAME_CHARS_MAX ? { read: true } : { page };
+    this.#endPoll(socket, sizeOf(page) > FRAME_CHARS_MAX ? { read: true } : { page });
+  }
+
+  #endPoll(socket: WebSocket, frame: PollFrame): void {
     try {
       socket.send(JSON.stringify(frame));
     } catch (error) {

@@ -7,6 +7,7 @@ import type { CallAnswer, CallIntent, CallOutcome, CallReport, QueuePlace } from
 import type { Clock } from "../shared/alarm.ts";
 import type { StoredCall } from "./call-store.ts";
 import type { Core } from "./core.ts";
+import { lostOutcome } from "./lost-call.ts";
 import type { IncomingMessage, Sender } from "./messages.ts";
 import type { OwnerTelling } from "./owner-telling.ts";
 import { deliveryModeOf } from "./profile-store.ts";
@@ -164,6 +165,12 @@ export class Push implements Clock {
     const request = { ...carried, method: call.method, body: call.body, bodyKey: call.body_key };
     if (!place) this.#queue.record(request, outcome, now);
     return { place };
+  }
+
+  /** A call of which this object will hear no more. */
+  lost(call: StoredCall, now: number): void {
+    const outcome = lostOutcome(call, this.#core.profile.get().name, now);
+    this.report({ callId: call.call_id, attempt: call.seq, outcome, repeated: false }, now);
   }
 
   /** Sends on what waits, if the agent has a hand free; runs inside the turn of a heartbeat or registration. */

@@ -110,6 +110,10 @@ export class BoardTelling implements Clock {
     };
   }
 
+  get isTold(): boolean {
+    return this.#core.profile.get().boardDue === null;
+  }
+
   dueAt(): number | null {
     const due = this.#core.profile.get().boardDue;
     return due === null ? null : Math.max(due, this.#retryAt);
@@ -152,6 +156,10 @@ export class HubTelling implements Clock {
   constructor(core: Core, receivers: Receivers) {
     this.#core = core;
     this.#receivers = receivers;
+  }
+
+  get isTold(): boolean {
+    return this.#next() === null;
   }
 
   dueAt(now: number): number | null {

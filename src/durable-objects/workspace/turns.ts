@@ -47,6 +47,8 @@ interface Parts {
   readonly delegations: Delegations;
   readonly errands: readonly Errands[];
   readonly receivers: Receivers;
+  /** Goes on when there are no tables any more. */
+  readonly purge: Clock;
   /** What time brings about beside presence, flush, board and hub. */
   readonly clocks: readonly Clock[];
 }
@@ -84,6 +86,10 @@ export class Turns {
     let urgent = false;
     const outcome = await settle(() => {
       if (schema.state === "ahead") throw new Refusal("schema.ahead", { retryAfter: 10 });
+      const purge = core.purge.get();
+      if (purge !== null && (access !== null || schema.state === "absent")) {
+        return ofPurged(purge.workspaceId, access, options);
+      }
       if (schema.state === "absent") return ofNobody(access, options);
       this.#judge(turn.now);
       const committed = this.#commit(turn.now, () => {
@@ -113,8 +119,18 @@ export class Turns {
   async alarm(): Promise<void> {
     const now = Date.now();
     await this.#alarm.run(now);
+    if (this.#parts.schema.state !== "ready") return;
     // What the clocks wrote may have been flushed meanwhile: clean is not told.
     await this.#afterCommit({ now, once: [] }, false, true);
+  }
+
+  /** Tells hub and board what they have not heard. */
+  async tellOthers(now: number): Promise<void> {
+    await Promise.all([this.#board.run(now), this.#hub.run(now)]);
+  }
+
+  get hasToldOthers(): boolean {
+    return this.#board.isTold && this.#hub.isTold;
   }
 
   /** When the directory should have its machines looked after. */
@@ -187,12 +203,19 @@ export class Turns {
 
   async #flushAndRearm(now: number): Promise<void> {
     await this.#pace.run();
+    if (this.#parts.schema.state !== "ready") return;
     this.#board.noteFlush(now);
     this.rearm();
   }
 
+  /** A clock that reads tables has nothing to do once a purge has deleted them. */
+  #whileReady(clock: Clock): Clock {
+    const dueAt = (now: number) => (this.#parts.schema.state === "ready" ? clock.dueAt(now) : null);
+    return { name: clock.name, dueAt, run: (now) => clock.run(now) };
+  }
+
   #scheduler(current: number | null): AlarmScheduler {
-    const { core, presence, clocks } = this.#parts;
+    const { core, presence, clocks, purge } = this.#parts;
     const flushing: Clock = {
       name: "flush",
       dueAt: (now) => core.flush.dueAt(now),
@@ -203,8 +226,8 @@ export class Turns {
       dueAt: (now) => presence.dueAt(now),
       run: (now) => void this.#commit(now, () => presence.run(now)),
     };
-    const all = [silence, ...clocks, flushing, this.#board, this.#hub];
-    return new AlarmScheduler(this.#ctx.storage, all, current);
+    const all = [silence, ...clocks, flushing, this.#board, this.#hub].map((clock) => this.#whileReady(clock));
+    return new AlarmScheduler(this.#ctx.storage, [...all, purge], current);
   }
 }
 
@@ -219,6 +242,13 @@ function ofNobody<T>(access: Access | null, { absent, unknown }: TurnOptions<T>)
   if (access?.kind === "token") throw new Refusal("auth.invalid_token");
   if (absent) return absent();
   throw new Refusal(unknown ?? "workspace.not_found");
+}
+
+/** A purged workspace answers as a removed one does. Whoever reports to it finds nobody to hear it. */
+function ofPurged<T>(id: string, access: Access | null, { absent, unknown }: TurnOptions<T>): T {
+  if (access?.kind === "token") throw new Refusal("auth.invalid_token");
+  if (access === null && absent) return absent();
+  throw new Refusal(unknown === "a2a.access_denied" ? unknown : "workspace.removed", { details: { id } });
 }
 
 /** The state is kept for the answer's headers whether or not it refuses. */

@@ -210,6 +210,23 @@ export class UploadStore {
     else this.#sql.exec("UPDATE uploads SET state = 'swept', renewed_at = ? WHERE upload = ?", now, upload);
   }
 
+  /** Ends every upload, whatever it waits for: intents are dead, files have expired, and their bytes are gone. */
+  endAll(now: number): void {
+    const files = this.#sql.exec<{ seq: number }>("SELECT seq FROM files WHERE swept_at IS NULL").toArray();
+    for (const { seq } of files) {
+      this.#sql.exec(
+        `UPDATE files SET version = ?1, swept_at = ?2, expires_at = NULL,
+           expired_at = CASE WHEN state IN ('staged', 'fetched') THEN ?2 ELSE expired_at END,
+           state = CASE WHEN state IN ('staged', 'fetched') THEN 'expired' ELSE state END WHERE seq = ?3`,
+        this.#nextVersion(),
+        now,
+        seq,
+      );
+    }
+    this.#sql.exec("UPDATE uploads SET state = 'swept', renewed_at = ? WHERE state <> 'swept'", now);
+    this.reconsider();
+  }
+
   /** Forgets swept uploads that the ledger knows. */
   forgetSwept(now: number, flushedThrough: number): void {
     const uploads = this.#sql
@@ -255,6 +272,9 @@ export class UploadStore {
           sha256: row.sha256,
           state: row.state,
           blob_key: uploadKey(this.#workspaceId(), uploadId),
+          body_offset: row.body_offset,
+          activity_seq: row.activity_seq,
+          attached_at: row.attached_at === null ? null : row.attached_at * 1000,
           created_at: row.staged_at * 1000,
           fetched_at: row.fetched_at === null ? null : row.fetched_at * 1000,
           acked_at: row.acked_at === null ? null : row.acked_at * 1000,

@@ -16,16 +16,16 @@ import { stopsPending } from "../../domain/lifecycle.ts";
 import { Refusal, unwrap } from "../../domain/refusal.ts";
 import { runtimeOf } from "../../domain/runtime.ts";
 import type { Placement } from "../../domain/workspace-patch.ts";
-import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
+import type { RebuildSeed, WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import { log } from "../../log.ts";
 import { hasProvisioner } from "../../provisioners/backend.ts";
 import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import type { StoredFile } from "../../uploads/serve-upload.ts";
-import type { Collapse, Mark, Removal } from "../directory/directory.ts";
+import type { Collapse, Mark, Purging, Removal } from "../directory/directory.ts";
 import type { MachineReport, StartFacts, StartRequest } from "../machine/job.ts";
 import type { CallReport, QueuePlace } from "../outbound-call/call.ts";
-import type { Reply } from "../shared/reply.ts";
+import { type Reply, reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
 import { directoryStub, eventHubStub, machineStub, outboundCallStub } from "../shared/stubs.ts";
 import { Core } from "./core.ts";
@@ -43,11 +43,14 @@ import { LISTEN_HEADER, type ListenInput } from "./listen.ts";
 import { Listeners } from "./listeners.ts";
 import { type MachineSettings, Machines } from "./machines.ts";
 import { type IncomingMessage, Messages, type Sender } from "./messages.ts";
+import { newProfile } from "./new-profile.ts";
 import { OwnerTelling } from "./owner-telling.ts";
 import { type HeartbeatInput, Presence, type Registered, type RegistrationInput } from "./presence.ts";
 import type { Profile } from "./profile-store.ts";
+import { Purge } from "./purge.ts";
 import { Push, type PushReceived } from "./push.ts";
 import { Queue, type QueueReader } from "./queue.ts";
+import { Rebuild, type RebuildOrder, type RebuildPart, type Standing } from "./rebuild.ts";
 import { Receptions } from "./receptions.ts";
 import { Retention } from "./retention.ts";
 import { WORKSPACE_SCHEMA } from "./schema.ts";
@@ -57,6 +60,8 @@ import { type Turn, Turns } from "./turns.ts";
 
 /** When a sender should try again whose message woke the workspace. */
 const WAKING_S = 15;
+/** How long a purge that has begun may take before it is answered that it goes on. */
+const PURGE_WAIT_MS = 1_500;
 
 /** A workspace's identity as it hands it to another workspace's object, with a verified token. */
 export interface VerifiedCaller {
@@ -88,7 +93,9 @@ export class Workspace extends DurableObject<Env> {
   readonly #delegations: Delegations;
   readonly #receptions: Receptions;
   readonly #machines: Machines;
+  readonly #purge: Purge;
   readonly #removal: DelegationRemoval;
+  readonly #rebuild: Rebuild;
   readonly #blobs: BlobStore | null;
   readonly #turns: Turns;
 
@@ -127,7 +134,21 @@ export class Workspace extends DurableObject<Env> {
       (job) => machineStub(env, job.workspaceId).take(job),
       (work) => this.#turns.apply(work),
     );
+    this.#rebuild = new Rebuild(ctx.storage, this.#schema, core, this.#push);
     this.#blobs = blobs;
+    this.#purge = new Purge({
+      schema: this.#schema,
+      core,
+      blobs,
+      database: core.database,
+      tellOthers: async (now) => {
+        await this.#turns.tellOthers(now);
+        return this.#turns.hasToldOthers && post.dueAt() === null;
+      },
+      hasToldOthers: () => this.#turns.hasToldOthers && post.dueAt() === null,
+      forgetEvents: (workspaceId) => eventHubStub(env).forget({ workspaceId }),
+      apply: (work) => this.#turns.apply(work),
+    });
     this.#turns = new Turns(ctx, {
       schema: this.#schema,
       core,
@@ -136,6 +157,7 @@ export class Workspace extends DurableObject<Env> {
       delegations: this.#delegations,
       errands: [this.#push, this.#delegations, post, this.#machines],
       receivers: receiversOf(env),
+      purge: this.#purge,
       clocks: [
         this.#removal,
         this.#delegations,
@@ -149,10 +171,11 @@ export class Workspace extends DurableObject<Env> {
     });
   }
 
-  /** Told by the directory at creation. True when the object now exists; repeatable. */
+  /** Told by the directory at creation. True when the object now exists, which a purged one never does; repeatable. */
   async created(seed: WorkspaceSeed): Promise<boolean> {
     if (this.#schema.state === "ahead") throw new Error("schema ahead");
     if (this.#schema.state === "ready") return true;
+    if (this.#isPurged) return false;
     this.#schema.create();
     const { token, events: recorded, provision, ...facts } = seed;
     this.#core.profile.insert(newProfile(facts));
@@ -168,6 +191,7 @@ export class Workspace extends DurableObject<Env> {
 
   /** Told by the directory: a new name, a new place in the tree. Repeatable; what is older than known is old news. */
   async placed({ changed, ...placement }: Placement): Promise<void> {
+    if (this.#isPurged) return;
     if (this.#schema.state !== "ready") throw new Error("not created yet");
     const { profile, events } = this.#core;
     if (placement.treeVersion <= profile.get().treeVersion) return;
@@ -224,6 +248,7 @@ export class Workspace extends DurableObject<Env> {
    * machines have still to be stopped.
    */
   async removed({ removedAt, cascade }: Removal): Promise<number> {
+    if (this.#isPurged) return 0;
     // An object that has not heard of its creation yet must hear of that first.
     if (this.#schema.state !== "ready") throw new Error("not created yet");
     const { profile, tokens, events } = this.#core;
@@ -238,6 +263,22 @@ export class Workspace extends DurableObject<Env> {
     });
     log.info("workspace.removed", { workspace_id: profile.get().workspaceId });
     return stopsPending(this.#core.machines.get());
+  }
+
+  /**
+   * Told by the directory: nothing is to be left of this workspace. Repeatable, also where the object never heard of
+   * its creation or was lost; answers how far it is, and goes on by itself.
+   */
+  async purged({ workspaceId, ...removal }: Purging): Promise<{ done: boolean; stopsPending: number }> {
+    if (this.#schema.state === "ahead") throw new Error("schema ahead");
+    if (this.#schema.state === "ready") await this.removed(removal);
+    this.#purge.want(workspaceId, Date.now());
+    this.#listeners.closeAll();
+    this.#turns.rearm();
+    await Promise.race([this.#purge.run(), scheduler.wait(PURGE_WAIT_MS)]);
+    this.#turns.rearm();
+    const pending = this.#schema.state === "ready" ? stopsPending(this.#core.machines.get()) : 0;
+    return { done: this.#purge.isDone, stopsPending: pending };
   }
 
   /** A new machine in place of the one that runs; an external workspace has none. */
@@ -315,7 +356,7 @@ export class Workspace extends DurableObject<Env> {
         if (registered.deliveryMode === "poll") this.#push.drain(0, now);
         return registered;
       },
-      { absent: () => null },
+      { absent: () => this.#requireUnpurged() },
     );
   }
 
@@ -345,6 +386,7 @@ export class Workspace extends DurableObject<Env> {
    * agent learns to shut down.
    */
   state(input: { access: Access }): Promise<Reply<WorkspaceStatus | null>> {
+    if (this.#isPurged) return Promise.resolve({ outcome: { ok: true, value: "removed" }, rate: null });
     const removed = this.#schema.state === "ready" && this.#core.profile.get().removedAt !== null;
     const status = () => this.#core.profile.get().status;
     return this.#turns.take(removed ? null : input.access, status, { absent: () => null });
@@ -699,6 +741,77 @@ export class Workspace extends DurableObject<Env> {
     await this.wake();
   }
 
+  /** How this object stands, for an operator who thinks of bringing it back. */
+  rebuildStanding(): Promise<Reply<Standing>> {
+    return this.#rebuilding(() => this.#rebuild.standing());
+  }
+
+  /** Forgets everything and ends this object, with its sockets; the call itself breaks off. */
+  clearForRebuild(input: { epoch: number }): Promise<Reply<never>> {
+    return this.#rebuilding(async () => {
+      await this.#rebuild.clear(input.epoch);
+      return this.#end("cleared for a rebuild");
+    });
+  }
+
+  beginRebuild(input: { seed: RebuildSeed; inboundSecret: string }): Promise<Reply<true>> {
+    return this.#rebuilding(() => {
+      this.#rebuild.begin(input.seed, input.inboundSecret);
+      return true as const;
+    });
+  }
+
+  takeRebuild(input: { epoch: number; part: RebuildPart }): Promise<Reply<true>> {
+    return this.#rebuilding(() => {
+      this.#rebuild.take(input.epoch, input.part, Date.now());
+      return true as const;
+    });
+  }
+
+  /** From now on the object is there again. */
+  finishRebuild(order: RebuildOrder): Promise<Reply<true>> {
+    return this.#rebuilding(async () => {
+      await this.#turns
+        .apply((now) => this.#rebuild.finish(order, now))
+        .catch((error: unknown) => {
+          this.#schema.reload();
+          throw error;
+        });
+      return true as const;
+    });
+  }
+
+  /** The bookmark of a moment; refused where the runtime keeps none. */
+  bookmarkAt(input: { at: number }): Promise<Reply<string>> {
+    return this.#rebuilding(() => this.#rebuild.bookmarkAt(input.at));
+  }
+
+  /** The word before `restoreBookmark`, whose own answer never comes. */
+  expectRestore(): Promise<Reply<true>> {
+    return this.#rebuilding(() => {
+      this.#rebuild.expectRestore();
+      return true as const;
+    });
+  }
+
+  /** Takes the storage back to a bookmark and ends this object; the call itself breaks off. */
+  restoreBookmark(input: { bookmark: string }): Promise<Reply<never>> {
+    return this.#rebuilding(async () => {
+      await this.#rebuild.restoreNext(input.bookmark);
+      return this.#end("taken back in time");
+    });
+  }
+
+  /** What was taken back in time goes on under a new epoch. */
+  adoptRestored(input: { seed: RebuildSeed; order: RebuildOrder }): Promise<Reply<true>> {
+    const isAsBefore = this.#rebuild.takeExpectation();
+    return this.#turns.take(null, ({ now }) => {
+      if (isAsBefore) throw new Refusal("rebuild.not_restored");
+      this.#rebuild.adopt(input.seed, input.order, now);
+      return true as const;
+    });
+  }
+
   /** A held poll or an inbox socket; who asks and what for stands in one header. */
   override async fetch(request: Request): Promise<Response> {
     const input = decodeURIComponent(request.headers.get(LISTEN_HEADER) ?? "{}");
@@ -729,7 +842,26 @@ export class Workspace extends DurableObject<Env> {
   }
 
   override async alarm(): Promise<void> {
-    if (this.#schema.state === "ready") await this.#turns.alarm();
+    if (this.#schema.state === "ready" || this.#isPurged) await this.#turns.alarm();
+  }
+
+  /** Whether nothing is stored here but a purge that goes on, or its tombstone. */
+  get #isPurged(): boolean {
+    return this.#schema.state === "absent" && this.#core.purge.get() !== null;
+  }
+
+  #rebuilding<T>(work: () => T | Promise<T>): Promise<Reply<T>> {
+    return reply(() => {
+      if (this.#schema.state === "ahead") throw new Refusal("schema.ahead", { retryAfter: 10 });
+      return work();
+    });
+  }
+
+  /** Memory knows what storage no longer does, so the object has to begin anew. */
+  #end(reason: string): never {
+    this.#listeners.closeRevoked(() => false);
+    this.ctx.abort(reason);
+    throw new Error(reason);
   }
 
   /** Whoever may write to a sleeping workspace wakes it; a refusal of the message itself must not undo that. */
@@ -744,6 +876,7 @@ export class Workspace extends DurableObject<Env> {
 
   /** A mark counts once, and not after a later one. */
   async #marked(treeVersion: number, work: (now: number) => void): Promise<void> {
+    if (this.#isPurged) return;
     if (this.#schema.state !== "ready") throw new Error("not created yet");
     const { profile } = this.#core;
     const { markVersion, removedAt } = profile.get();
@@ -778,6 +911,13 @@ export class Workspace extends DurableObject<Env> {
     const { workspaceId, runtime } = this.#core.profile.get();
     if (runtime !== "external") throw new Refusal(refusal, { details: { runtime } });
     return workspaceId;
+  }
+
+  /** Nobody, for a workspace that nobody created. */
+  #requireUnpurged(): null {
+    const purge = this.#core.purge.get();
+    if (purge !== null) throw new Refusal("workspace.removed", { details: { id: purge.workspaceId } });
+    return null;
   }
 
   /** Whoever still gets here after a removal is an operator: the tokens are gone. */
@@ -820,34 +960,5 @@ function machineSettings(config: Config): MachineSettings {
     hasBackend: hasProvisioner(config),
     provisionTimeoutMs: (runtime) => config.PROVISION_TIMEOUT_SECONDS * 1000 || runtimeOf(runtime).provisionTimeoutMs,
     hibernateAfterMs: minutes === 0 ? null : minutes * 60_000,
-  };
-}
-
-function newProfile(facts: Omit<WorkspaceSeed, "token" | "events" | "provision">): Profile {
-  const { id, ...rest } = facts;
-  return {
-    ...rest,
-    workspaceId: id,
-    epoch: 0,
-    markVersion: 0,
-    lastSeen: null,
-    absentSince: null,
-    errorRate: 0,
-    sampleError: "",
-    activeTasks: 0,
-    currentTask: "",
-    startedAt: null,
-    monthlySpend: 0,
-    runtimeState: "",
-    capabilities: {},
-    lastOutboundAt: null,
-    readSeq: 0,
-    ackedSeq: 0,
-    lostSeq: 0,
-    hubThrough: 0,
-    boardVersion: 0,
-    boardDue: null,
-    counters: {},
-    removedAt: null,
   };
 }

@@ -11,7 +11,7 @@ import {
   statusesOf,
 } from "../../domain/delegation-view.ts";
 import { Refusal } from "../../domain/refusal.ts";
-import { cutCodePoints, isStorableText } from "../../domain/text.ts";
+import { isStorableText } from "../../domain/text.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { openDatabase } from "../../ledgers/database.ts";
 import {
@@ -31,18 +31,14 @@ import { ask } from "../ask.ts";
 import { jsonBody } from "../body.ts";
 import { adminOnly, workspaceAccess } from "../caller.ts";
 import { type AppContext, type AppEnv, workspaceOf } from "../context.ts";
+import { REASON } from "../reason.ts";
 
 /** Delegations that one bulk order is given to; the rest wait for the next one. */
 export const BULK_MAX = 500;
-const REASON_CODE_POINTS_MAX = 1_000;
 const UNKNOWN_HINT =
   "The ledger has none of this id. If it is quite new, try again in a moment, or name the caller as ?caller_id=.";
 const NOT_THE_CALLERS_HINT = "The workspace in ?caller_id= has sent none of this id.";
 
-const REASON = z
-  .string()
-  .nullish()
-  .transform((reason) => cutCodePoints(reason?.trim() ?? "", REASON_CODE_POINTS_MAX) || null);
 const ORDER = z.object({ force: z.boolean().default(false), reason: REASON });
 const BULK = z.object({
   // Strict, and without a default for the status: neither a misspelt nor an empty filter may mean every delegation.

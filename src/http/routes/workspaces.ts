@@ -13,7 +13,7 @@ import { CREATE_WORKSPACE, checkCreation } from "../../domain/workspace-creation
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { readPatch } from "../../domain/workspace-patch.ts";
 import { summarizeTemplate } from "../../domain/workspace-template.ts";
-import type { Creation } from "../../durable-objects/directory/directory.ts";
+import type { Creation, Purged, Removed } from "../../durable-objects/directory/directory.ts";
 import { MACHINE_FILES_BYTES_MAX, machineFiles } from "../../org-import/machine-files.ts";
 import { readYaml } from "../../org-import/read.ts";
 import { defaultTier } from "../../provisioners/backend.ts";
@@ -60,14 +60,19 @@ export const workspaceRoutes = new Hono<AppEnv>()
   })
   .delete("/:id", adminOnly, async (c) => {
     const id = workspaceIdParam(c);
-    if (c.req.query("purge") === "true") throw new Refusal("workspace.purge_unsupported");
-    const removed = await ask(c, directoryOf(c).remove({ id, confirmed: c.req.query("confirm") === "true" }));
-    if (removed.kind === "removed") {
-      const { cascade, stopsPending } = removed;
-      const pending = stopsPending === 0 ? {} : { stops_pending: stopsPending };
-      return json({ status: "removed", cascade_deleted: cascade, ...pending });
+    const input = { id, confirmed: c.req.query("confirm") === "true" };
+    const directory = directoryOf(c);
+    const ended = await ask<Removed | Purged>(
+      c,
+      c.req.query("purge") === "true" ? directory.purge(input) : directory.remove(input),
+    );
+    if (ended.kind !== "unconfirmed") {
+      const { kind: status, cascade, stopsPending } = ended;
+      const pending = status === "purged" && ended.pending ? { pending: true } : {};
+      const stops = stopsPending === 0 ? {} : { stops_pending: stopsPending };
+      return json({ status, cascade_deleted: cascade, ...pending, ...stops });
     }
-    const { children } = removed;
+    const { children } = ended;
     return json({ status: "confirmation_required", message: CONFIRM, children, children_count: children.length }, 409);
   });
 
