@@ -2,7 +2,7 @@ import { inboundSecretOf, TOKEN_RANDOM_BYTES } from "../domain/credential.ts";
 import { modelSecrets } from "../domain/machine-environment.ts";
 import { defaultModel } from "../domain/runtime.ts";
 import type { WorkspaceSeed } from "../domain/workspace-seed.ts";
-import type { Creation } from "../durable-objects/directory/directory.ts";
+import type { Creation } from "../durable-objects/directory/tree.ts";
 import type { PlannedNode } from "./plan.ts";
 
 /** A planned workspace as the directory creates it, with the events that tell of it. */

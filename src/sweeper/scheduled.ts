@@ -1,6 +1,6 @@
 import { configOf } from "../config.ts";
-import type { Purging } from "../durable-objects/directory/directory.ts";
 import type { BegunSweep, SweepEnd, SweepName } from "../durable-objects/directory/sweep-plan.ts";
+import type { Purging } from "../durable-objects/directory/tree.ts";
 import { directoryStub, workspaceStub } from "../durable-objects/shared/stubs.ts";
 import { dropOldActivity } from "../ledgers/activity-retention.ts";
 import { openDatabase } from "../ledgers/database.ts";

@@ -1,8 +1,8 @@
 import { DurableObject } from "cloudflare:workers";
 import { configOf, pushUrlPolicy } from "../../config.ts";
-import { BOARD_CARD_BYTES_MAX, type BoardEntry } from "../../domain/board.ts";
+import type { BoardEntry } from "../../domain/board.ts";
 import { type DuplicateGroup, duplicatesAmong, type Sibling } from "../../domain/duplicate.ts";
-import { canCommunicate, MAX_KINSHIP_LEVELS } from "../../domain/hierarchy.ts";
+import { canCommunicate } from "../../domain/hierarchy.ts";
 import type { OrgNode, OrgTree } from "../../domain/org-node.ts";
 import type { OrganisationTokenView } from "../../domain/organisation-token.ts";
 import { Refusal } from "../../domain/refusal.ts";
@@ -26,8 +26,7 @@ import { FlushPace } from "../shared/flush-pace.ts";
 import { type Reply, reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
 import { workspaceStub } from "../shared/stubs.ts";
-import { LIFECYCLE_NET_MS } from "../workspace/telling.ts";
-import { type NodeChange, type NodeRow, NodeStore, shownStatus } from "./node-store.ts";
+import { type NodeRow, NodeStore, shownStatus } from "./node-store.ts";
 import {
   type MintedOrganisationToken,
   OrganisationTokenStore,
@@ -37,21 +36,16 @@ import { rebuildSeed } from "./rebuild-seed.ts";
 import { DIRECTORY_SCHEMA } from "./schema.ts";
 import { SecretStore } from "./secret-store.ts";
 import { type BegunSweep, type SweepEnd, type SweepName, SweepPlan } from "./sweep-plan.ts";
-
-/** What a creation asks for, checked by the Worker. Everything that the object needs comes along. */
-export type Creation = Omit<WorkspaceSeed, "path" | "treeVersion" | "name" | "createdAt"> & {
-  readonly name: string;
-  readonly parentId: string | null;
-  readonly workspaceDir: string | null;
-  readonly x: number;
-  readonly y: number;
-  /** A taken name gets ` (2)` … instead of being refused. */
-  readonly suffixTakenName: boolean;
-  /** The bundle that it was made of. */
-  readonly sourceBundleId?: string | null;
-  /** The workspace's own secrets; its object never hears of them. */
-  readonly secrets?: Readonly<Record<string, string>>;
-};
+import {
+  type Collapse,
+  type Creation,
+  type Mark,
+  type Purging,
+  purgingOf,
+  type Removal,
+  removedRefusal,
+  Tree,
+} from "./tree.ts";
 
 /** `confirmed`: the workspace's object has it; otherwise it will, and until then only the directory knows it. */
 export interface Created {
@@ -65,21 +59,10 @@ export type Removed =
   | { readonly kind: "removed"; readonly cascade: number; readonly stopsPending: number }
   | { readonly kind: "unconfirmed"; readonly children: readonly { id: string; name: string }[] };
 
-/** What a removed workspace's object is told; `cascade` for the one that was asked for. */
-export interface Removal {
-  readonly removedAt: number;
-  readonly cascade: number | null;
-}
-
 /** How a purge began; `pending`: some of its objects have still something to delete, and will. */
 export type Purged =
   | { readonly kind: "purged"; readonly cascade: number; readonly stopsPending: number; readonly pending: boolean }
   | Extract<Removed, { kind: "unconfirmed" }>;
-
-/** What a purged workspace's object is told; it may never have heard of its creation, or of its removal. */
-export interface Purging extends Removal {
-  readonly workspaceId: string;
-}
 
 /** What an import asks for, checked by the Worker; the files of machines stand in the tree. */
 export interface OrgImport {
@@ -101,19 +84,6 @@ export interface Imported {
   readonly nodes: readonly ImportedNode[];
   readonly skipped: boolean;
   readonly pending: readonly string[];
-}
-
-/** What the parent of a collapsed subtree is told; names. */
-export interface Collapse {
-  readonly removed: readonly string[];
-  readonly treeVersion: number;
-}
-
-/** An operator's mark, as a workspace's object is told of it. */
-export interface Mark {
-  readonly treeVersion: number;
-  /** Where the machine that starts finds the platform; "" as before. */
-  readonly platformUrl: string;
 }
 
 /** Workspaces whose machines should be looked after, in case their own alarms were lost. */
@@ -149,7 +119,6 @@ export interface SecretOwner {
 
 const CONFIRMATION_WAIT_MS = 2_000;
 const NO_VIEWPORT = '{"x":0,"y":0,"zoom":1}';
-const NAME_ATTEMPTS = 20;
 /** Large cards read at once. */
 const CARD_CONCURRENCY = 6;
 const SCRUB_SLICE = 500;
@@ -162,6 +131,7 @@ export class Directory extends DurableObject<Env> {
   readonly #secrets: SecretStore;
   readonly #organisationTokens: OrganisationTokenStore;
   readonly #effects: Effects;
+  readonly #tree: Tree;
   readonly #flush: Flush;
   readonly #pace: FlushPace;
   readonly #sweeps: SweepPlan;
@@ -178,6 +148,13 @@ export class Directory extends DurableObject<Env> {
     this.#secrets = new SecretStore(sql, new SecretBox(configOf(env).secretsKeys));
     this.#organisationTokens = new OrganisationTokenStore(sql);
     this.#effects = new Effects(sql, (effect) => this.#deliver(effect));
+    this.#tree = new Tree({
+      sql,
+      schema: this.#schema,
+      nodes: this.#nodes,
+      secrets: this.#secrets,
+      effects: this.#effects,
+    });
     this.#flush = new Flush({
       storage: ctx.storage,
       objectId: () => `directory:${sql.exec<{ object_id: string }>("SELECT object_id FROM directory").one().object_id}`,
@@ -198,7 +175,7 @@ export class Directory extends DurableObject<Env> {
     return reply(async () => {
       const now = Date.now();
       this.#open();
-      const { effect, id, name } = this.ctx.storage.transactionSync(() => this.#insert(creation, now));
+      const { effect, id, name } = this.ctx.storage.transactionSync(() => this.#tree.insert(creation, now));
       log.info("directory.created", { workspace_id: id });
       const told = this.#effects.tell(effect, now);
       this.#afterCommit(now);
@@ -223,12 +200,12 @@ export class Directory extends DurableObject<Env> {
       this.#open();
       const gone = new Set(plan.removals);
       const effects = this.ctx.storage.transactionSync(() => [
-        ...this.#remove(
+        ...this.#tree.remove(
           live.filter(({ id }) => gone.has(id)),
           null,
           now,
         ),
-        ...plan.creations.map((node) => this.#insert(creationOf(node, platformUrl), now).effect),
+        ...plan.creations.map((node) => this.#tree.insert(creationOf(node, platformUrl), now).effect),
       ]);
       log.info("directory.imported", { created: plan.created, skipped: plan.skipped, removed: gone.size });
       return { ...plan, pending: await this.#tellAll(effects, now) };
@@ -249,7 +226,7 @@ export class Directory extends DurableObject<Env> {
       const inserted = this.ctx.storage.transactionSync(() =>
         planTree(root, () => crypto.randomUUID()).map((node) => {
           const creation = { ...creationOf(node, platformUrl), suffixTakenName: node.parentId === null };
-          const { effect, name } = this.#insert(creation, now);
+          const { effect, name } = this.#tree.insert(creation, now);
           return { effect, id: node.id, name, parentId: node.parentId, status: node.status };
         }),
       );
@@ -286,7 +263,7 @@ export class Directory extends DurableObject<Env> {
       const removed = [...gone.keys()];
       if (input.dryRun || removed.length === 0) return { removed };
       this.#open();
-      const effects = this.ctx.storage.transactionSync(() => this.#remove([...gone.values()], null, now));
+      const effects = this.ctx.storage.transactionSync(() => this.#tree.remove([...gone.values()], null, now));
       log.info("directory.duplicates_removed", { removed: removed.length });
       await this.#tellAll(effects, now);
       return { removed };
@@ -296,7 +273,7 @@ export class Directory extends DurableObject<Env> {
   /** A live workspace with everything below it, as the board shows it; parents before children. */
   subtree(input: { id: string }): Promise<Reply<NodeRow[]>> {
     return reply(async () => {
-      const node = this.#requireLive(input.id);
+      const node = this.#tree.requireLive(input.id);
       return this.#shown([node, ...this.#nodes.descendants(node.id)]);
     });
   }
@@ -317,7 +294,7 @@ export class Directory extends DurableObject<Env> {
         return { kind: "unconfirmed", children: children.map(({ id, name }) => ({ id, name })) };
       }
       const effects = this.ctx.storage.transactionSync(() =>
-        this.#remove([node, ...descendants], { id: input.id, cascade: descendants.length }, now),
+        this.#tree.remove([node, ...descendants], { id: input.id, cascade: descendants.length }, now),
       );
       log.info("directory.removed", { workspace_id: input.id, cascade: descendants.length });
       await this.#tellAll(effects, now);
@@ -343,7 +320,7 @@ export class Directory extends DurableObject<Env> {
       }
       const below = this.#nodes.unpurgedDescendants(node.id);
       const purged = node.purged_at === null ? [node, ...below] : below;
-      const effects = this.ctx.storage.transactionSync(() => this.#purge(purged, node.id, now));
+      const effects = this.ctx.storage.transactionSync(() => this.#tree.purge(purged, node.id, now));
       log.info("directory.purged", { workspace_id: node.id, cascade: below.length });
       await this.#tellAll(effects, now);
       const stopsPending = purged.reduce((sum, { id }) => sum + this.#takeStopsPending(id), 0);
@@ -356,13 +333,13 @@ export class Directory extends DurableObject<Env> {
   collapse(input: { id: string }): Promise<Reply<{ removed: string[] }>> {
     return reply(async () => {
       const now = Date.now();
-      const node = this.#requireLive(input.id);
+      const node = this.#tree.requireLive(input.id);
       this.#open();
       const descendants = this.#nodes.descendants(node.id);
       const removed = descendants.map(({ name }) => name);
       const effects = this.ctx.storage.transactionSync(() => [
-        ...this.#remove(descendants, null, now),
-        ...(removed.length === 0 ? [] : [this.#effects.add(node.id, "collapsed", this.#collapse(removed), now)]),
+        ...this.#tree.remove(descendants, null, now),
+        ...(removed.length === 0 ? [] : [this.#effects.add(node.id, "collapsed", this.#tree.collapse(removed), now)]),
       ]);
       log.info("directory.collapsed", { workspace_id: node.id, removed: removed.length });
       await this.#tellAll(effects, now);
@@ -378,7 +355,7 @@ export class Directory extends DurableObject<Env> {
       if (!node || node.removed_at !== null || node.paused_at !== null) throw new Refusal("workspace.not_pausable");
       this.#open();
       const paused = [node, ...this.#nodes.descendants(node.id)].filter(({ paused_at }) => paused_at === null);
-      const effects = this.ctx.storage.transactionSync(() => this.#mark(paused, "paused", now, "", now));
+      const effects = this.ctx.storage.transactionSync(() => this.#tree.mark(paused, "paused", now, "", now));
       log.info("directory.paused", { workspace_id: node.id, count: paused.length });
       await this.#tellAll(effects, now);
       return { count: paused.length };
@@ -392,11 +369,13 @@ export class Directory extends DurableObject<Env> {
       const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
       if (!node || node.removed_at !== null || node.paused_at === null) throw new Refusal("workspace.not_paused");
       if (!input.hasBackend && node.runtime !== "external") throw new Refusal("workspace.no_backend");
-      this.#requireNoPausedAncestor(node);
+      this.#tree.requireNoPausedAncestor(node);
       this.#open();
       const resumed = [node, ...this.#nodes.descendants(node.id)].filter(({ paused_at }) => paused_at !== null);
       const { platformUrl } = input;
-      const effects = this.ctx.storage.transactionSync(() => this.#mark(resumed, "resumed", null, platformUrl, now));
+      const effects = this.ctx.storage.transactionSync(() =>
+        this.#tree.mark(resumed, "resumed", null, platformUrl, now),
+      );
       log.info("directory.resumed", { workspace_id: node.id, count: resumed.length });
       await this.#tellAll(effects, now);
       return { count: resumed.length };
@@ -408,7 +387,7 @@ export class Directory extends DurableObject<Env> {
     return reply(async () => {
       const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
       if (!node || node.removed_at !== null) throw new Refusal("workspace.not_found");
-      this.#requireNoPausedAncestor(node);
+      this.#tree.requireNoPausedAncestor(node);
       if (node.runtime === "external") return { runtime: node.runtime };
       if (!input.hasBackend) throw new Refusal("workspace.no_backend");
       if (node.paused_at !== null) {
@@ -427,11 +406,15 @@ export class Directory extends DurableObject<Env> {
    */
   raiseEpoch(input: { id: string; above?: number }): Promise<Reply<RebuildSeed>> {
     return reply(() => {
-      this.#requireLive(input.id);
+      this.#tree.requireLive(input.id);
       this.#open();
       const seed = this.ctx.storage.transactionSync(() => {
         const epoch = this.#nodes.raiseEpoch(input.id, input.above ?? 0);
-        return rebuildSeed({ ...this.#requireLive(input.id), epoch }, this.#nodes.path(input.id), this.#treeVersion());
+        return rebuildSeed(
+          { ...this.#tree.requireLive(input.id), epoch },
+          this.#nodes.path(input.id),
+          this.#tree.treeVersion(),
+        );
       });
       log.info("directory.epoch_raised", { workspace_id: input.id, epoch: seed.epoch });
       return seed;
@@ -467,11 +450,11 @@ export class Directory extends DurableObject<Env> {
   patch(input: { id: string; patch: WorkspacePatch }): Promise<Reply<true>> {
     return reply(async () => {
       const now = Date.now();
-      const node = this.#requireLive(input.id);
-      const change = this.#changeOf(node, input.patch);
+      const node = this.#tree.requireLive(input.id);
+      const change = this.#tree.changeOf(node, input.patch);
       if (Object.keys(change).length === 0) return true as const;
       this.#open();
-      const effects = this.ctx.storage.transactionSync(() => this.#change(node, change, now));
+      const effects = this.ctx.storage.transactionSync(() => this.#tree.change(node, change, now));
       log.info("directory.changed", { workspace_id: node.id, fields: Object.keys(change).join() });
       await this.#tellAll(effects, now);
       return true as const;
@@ -500,7 +483,7 @@ export class Directory extends DurableObject<Env> {
   /** The public view of one workspace as JSON; 410 for a removed one unless that is wanted. */
   view(input: { id: string; includeRemoved: boolean }): Promise<Reply<string>> {
     return reply(async () => {
-      const node = this.#require(input.id);
+      const node = this.#tree.require(input.id);
       if (node.removed_at !== null && !input.includeRemoved) throw removedRefusal(node);
       const [complete = node] = await this.#shown([node]);
       return publicViewJson(complete, Date.now());
@@ -510,7 +493,7 @@ export class Directory extends DurableObject<Env> {
   /** Siblings, children and parent of a workspace as a JSON array. */
   peers(input: { id: string; query: string }): Promise<Reply<string>> {
     return reply(async () => {
-      const self = this.#require(input.id);
+      const self = this.#tree.require(input.id);
       const wanted = input.query.trim().toLowerCase();
       const live = this.#nodes.live();
       const siblings = live.filter((node) => node.id !== self.id && node.parent_id === self.parent_id);
@@ -542,7 +525,7 @@ export class Directory extends DurableObject<Env> {
   /** The keys that a workspace's agent gets, or with the organisation as owner those of everybody; never values. */
   listSecrets({ workspaceId }: SecretOwner): Promise<Reply<ListedSecrets>> {
     return reply(() => {
-      if (workspaceId !== null) this.#requireLive(workspaceId);
+      if (workspaceId !== null) this.#tree.requireLive(workspaceId);
       if (this.#schema.state === "absent") return { own: [], global: [] };
       const own = workspaceId === null ? [] : this.#secrets.list(workspaceId);
       return { own, global: this.#secrets.list(GLOBAL_SCOPE) };
@@ -579,7 +562,7 @@ export class Directory extends DurableObject<Env> {
   /** The model or provider that was chosen for a workspace; null when nobody chose one. */
   setting(input: { workspaceId: string; setting: Setting }): Promise<Reply<string | null>> {
     return reply(() => {
-      this.#requireLive(input.workspaceId);
+      this.#tree.requireLive(input.workspaceId);
       return this.#secrets.read(input.workspaceId, SETTING_KEYS[input.setting]);
     });
   }
@@ -605,7 +588,7 @@ export class Directory extends DurableObject<Env> {
    */
   environmentOf(workspaceId: string): Promise<Reply<Record<string, string>>> {
     return reply(() => {
-      this.#requireLive(workspaceId);
+      this.#tree.requireLive(workspaceId);
       return this.#secrets.environment(workspaceId);
     });
   }
@@ -707,139 +690,6 @@ export class Directory extends DurableObject<Env> {
     await this.#alarm.run(Date.now());
   }
 
-  #insert(creation: Creation, now: number): { id: string; name: string; effect: Effect } {
-    const { parentId, workspaceDir, x, y, suffixTakenName, secrets = {}, sourceBundleId = null, ...seed } = creation;
-    const known = this.#nodes.find(seed.id);
-    if (known) {
-      const refusal = known.removed_at === null ? "workspace.exists" : "workspace.removed";
-      throw new Refusal(refusal, { details: { id: seed.id } });
-    }
-    const path = this.#parentPath(parentId);
-    const name = this.#freeName(parentId, seed.name, suffixTakenName);
-    const treeVersion = this.#nextTreeVersion();
-    const large = seed.agentCard !== null && seed.agentCard.length > BOARD_CARD_BYTES_MAX;
-    this.#nodes.insert({
-      id: seed.id,
-      name,
-      role: seed.role,
-      tier: seed.tier,
-      runtime: seed.runtime,
-      parent_id: parentId,
-      workspace_dir: workspaceDir,
-      budget_limit: seed.budgetLimit,
-      max_concurrent_tasks: seed.maxConcurrentTasks,
-      x,
-      y,
-      created_at: now,
-      status: seed.status,
-      url: seed.url,
-      delivery_mode: seed.deliveryMode,
-      agent_card: large ? null : seed.agentCard,
-      card_in_object: large ? 1 : 0,
-      source_bundle_id: sourceBundleId,
-    });
-    for (const [key, value] of Object.entries(secrets)) this.#storeFirst(seed.id, key, value, now);
-    const told: WorkspaceSeed = { ...seed, name, path: [...path, seed.id], treeVersion, createdAt: now };
-    return { id: seed.id, name, effect: this.#effects.add(seed.id, "created", told, now) };
-  }
-
-  /** A secret that comes with its workspace; one that cannot be stored undoes the creation, in the contract's words. */
-  #storeFirst(workspaceId: string, key: string, value: string, now: number): void {
-    try {
-      this.#secrets.set(workspaceId, key, value, now);
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      const failed = error.code === "secret.key_missing" ? "encrypt" : "save";
-      throw new Refusal(error.code, { error: `failed to ${failed} secret: ${key}` });
-    }
-  }
-
-  /** The columns in which a node differs from what is wanted, where the tree allows it. */
-  #changeOf(node: NodeRow, patch: WorkspacePatch): NodeChange {
-    const { parentId = node.parent_id, name = node.name, position } = patch;
-    if (parentId !== node.parent_id) {
-      const path = this.#parentPath(parentId);
-      if (path.includes(node.id)) throw new Refusal("workspace.cycle");
-      if (path.length + this.#height(node.id) > MAX_KINSHIP_LEVELS) throw new Refusal("workspace.too_deep");
-    }
-    const moved = parentId !== node.parent_id || name !== node.name;
-    if (moved && this.#nodes.isNameTaken(parentId, name)) throw new Refusal("workspace.name_taken");
-    const wanted: NodeChange = {
-      name,
-      parent_id: parentId,
-      ...(patch.role === undefined ? {} : { role: patch.role }),
-      ...(patch.tier === undefined ? {} : { tier: patch.tier }),
-      ...(patch.runtime === undefined ? {} : { runtime: patch.runtime }),
-      ...(patch.workspaceDir === undefined ? {} : { workspace_dir: patch.workspaceDir }),
-      ...(patch.collapsed === undefined ? {} : { collapsed: patch.collapsed ? 1 : 0 }),
-      ...position,
-    };
-    return Object.fromEntries(Object.entries(wanted).filter(([column, value]) => node[column] !== value));
-  }
-
-  #change(node: NodeRow, change: NodeChange, now: number): Effect[] {
-    this.#nodes.change(node.id, change, now);
-    const treeVersion = this.#nextTreeVersion();
-    const { workspace_dir: _, collapsed, ...shown } = change;
-    const changed = { ...shown, ...(collapsed === undefined ? {} : { collapsed: collapsed === 1 }) };
-    const along = change.parent_id === undefined ? [] : this.#nodes.descendants(node.id);
-    const place = ({ name, role, tier, runtime, id }: NodeRow, told: Placement["changed"]) => {
-      const placement: Placement = {
-        name,
-        role,
-        tier,
-        runtime,
-        path: this.#nodes.path(id),
-        treeVersion,
-        changed: told,
-      };
-      return this.#effects.add(id, "placed", placement, now);
-    };
-    return [place({ ...node, ...change }, changed), ...along.map((descendant) => place(descendant, {}))];
-  }
-
-  #remove(nodes: readonly NodeRow[], root: { id: string; cascade: number } | null, now: number): Effect[] {
-    return nodes.map(({ id, runtime }) => {
-      this.#nodes.remove(id, now);
-      this.#secrets.deleteScope(id);
-      if (runtime !== "external") this.#nodes.lookAgain(id, now + LIFECYCLE_NET_MS);
-      const removal: Removal = { removedAt: now, cascade: id === root?.id ? root.cascade : null };
-      return this.#effects.add(id, "removed", removal, now);
-    });
-  }
-
-  #purge(nodes: readonly NodeRow[], rootId: string, now: number): Effect[] {
-    const cascade = nodes.length - 1;
-    return nodes.map((node) => {
-      const { id } = node;
-      this.#nodes.purge(id, now);
-      this.#secrets.deleteScope(id);
-      this.#nodes.lookAgain(id, now + LIFECYCLE_NET_MS);
-      // Whatever else its object has not heard yet it need not hear any more.
-      this.#effects.withdraw(id);
-      const told = purgingOf({ ...node, removed_at: node.removed_at ?? now }, id === rootId ? cascade : null);
-      return this.#effects.add(id, "purged", told, now);
-    });
-  }
-
-  #mark(
-    nodes: readonly NodeRow[],
-    kind: "paused" | "resumed",
-    pausedAt: number | null,
-    platformUrl: string,
-    now: number,
-  ): Effect[] {
-    const mark: Mark = { treeVersion: this.#nextTreeVersion(), platformUrl };
-    return nodes.map(({ id }) => {
-      this.#nodes.pause(id, pausedAt, now);
-      return this.#effects.add(id, kind, mark, now);
-    });
-  }
-
-  #collapse(removed: readonly string[]): Collapse {
-    return { removed, treeVersion: this.#nextTreeVersion() };
-  }
-
   /**
    * Tells objects what has been committed, and answers which of them have not confirmed it in time: they hear of it by
    * alarm.
@@ -862,62 +712,6 @@ export class Directory extends DurableObject<Env> {
     return count;
   }
 
-  #requireNoPausedAncestor({ id }: NodeRow): void {
-    for (const ancestor of this.#nodes.path(id).slice(0, -1)) {
-      const node = this.#nodes.find(ancestor);
-      if (node?.paused_at == null) continue;
-      const error = `parent workspace "${node.name}" is paused — resume it first`;
-      throw new Refusal("workspace.parent_paused", { error });
-    }
-  }
-
-  /** Levels from a workspace down to its deepest live descendant, itself included. */
-  #height(id: string): number {
-    const depths = this.#nodes.descendants(id).map((descendant) => this.#nodes.path(descendant.id).length);
-    return depths.length === 0 ? 1 : Math.max(...depths) - this.#nodes.path(id).length + 1;
-  }
-
-  #nextTreeVersion(): number {
-    return this.ctx.storage.sql
-      .exec<{ tree_version: number }>("UPDATE directory SET tree_version = tree_version + 1 RETURNING tree_version")
-      .one().tree_version;
-  }
-
-  #treeVersion(): number {
-    return this.ctx.storage.sql.exec<{ tree_version: number }>("SELECT tree_version FROM directory").one().tree_version;
-  }
-
-  #parentPath(parentId: string | null): readonly string[] {
-    if (parentId === null) return [];
-    const parent = this.#nodes.find(parentId);
-    if (!parent || parent.removed_at !== null) throw new Refusal("workspace.invalid_parent");
-    const path = this.#nodes.path(parentId);
-    if (path.length === 0 || path.length >= MAX_KINSHIP_LEVELS) throw new Refusal("workspace.too_deep");
-    return path;
-  }
-
-  #freeName(parentId: string | null, name: string, suffixTakenName: boolean): string {
-    if (!this.#nodes.isNameTaken(parentId, name)) return name;
-    for (let number = 2; suffixTakenName && number <= NAME_ATTEMPTS; number += 1) {
-      const candidate = `${name} (${number})`;
-      if (!this.#nodes.isNameTaken(parentId, candidate)) return candidate;
-    }
-    throw new Refusal("workspace.name_taken");
-  }
-
-  #requireLive(id: string): NodeRow {
-    const node = this.#require(id);
-    if (node.removed_at !== null) throw new Refusal("workspace.removed", { details: { id } });
-    return node;
-  }
-
-  #require(id: string): NodeRow {
-    const node = this.#schema.state === "absent" ? null : this.#nodes.find(id);
-    if (!node) throw new Refusal("workspace.not_found");
-    if (node.purged_at !== null) throw removedRefusal(node);
-    return node;
-  }
-
   /** Changes a secret and, in the same turn, wishes new machines for all whose environment it changes. */
   #withNewEnvironment(workspaceId: string | null, key: string, change: (now: number) => void): void {
     const now = Date.now();
@@ -925,7 +719,7 @@ export class Directory extends DurableObject<Env> {
       change(now);
       const concerned = this.#concernedBy(workspaceId, key);
       if (concerned.length === 0) return [];
-      const mark: Mark = { treeVersion: this.#nextTreeVersion(), platformUrl: "" };
+      const mark: Mark = { treeVersion: this.#tree.nextTreeVersion(), platformUrl: "" };
       return concerned.map(({ id }) => this.#effects.add(id, "restarted", mark, now));
     });
     if (effects.length > 0) this.ctx.waitUntil(this.#tellAll(effects, now));
@@ -934,7 +728,7 @@ export class Directory extends DurableObject<Env> {
   /** Workspaces with a machine that reads this secret: a global one yields to the workspace's own. */
   #concernedBy(workspaceId: string | null, key: string): NodeRow[] {
     if (!hasProvisioner(configOf(this.env))) return [];
-    const nodes = workspaceId === null ? this.#nodes.live() : [this.#requireLive(workspaceId)];
+    const nodes = workspaceId === null ? this.#nodes.live() : [this.#tree.requireLive(workspaceId)];
     return nodes.filter(
       ({ id, runtime, paused_at }) =>
         runtime !== "external" &&
@@ -945,7 +739,7 @@ export class Directory extends DurableObject<Env> {
 
   /** Before a secret is written: its workspace lives, or the organisation has a directory from now on. */
   #openFor(workspaceId: string | null): void {
-    if (workspaceId !== null) this.#requireLive(workspaceId);
+    if (workspaceId !== null) this.#tree.requireLive(workspaceId);
     this.#open();
   }
 
@@ -1016,15 +810,6 @@ export class Directory extends DurableObject<Env> {
     };
     return new AlarmScheduler(this.ctx.storage, [this.#effects, flushClock], current);
   }
-}
-
-function removedRefusal({ id, removed_at }: NodeRow): Refusal {
-  const removedAt = removed_at === null ? null : new Date(removed_at).toISOString();
-  return new Refusal("workspace.removed", { details: { id, removed_at: removedAt } });
-}
-
-function purgingOf({ id, removed_at }: Pick<NodeRow, "id" | "removed_at">, cascade: number | null): Purging {
-  return { workspaceId: id, removedAt: removed_at ?? 0, cascade };
 }
 
 function duplicateFacts({ id, name, parent_id, created_at, status }: NodeRow): Sibling {

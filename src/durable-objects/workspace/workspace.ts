@@ -22,7 +22,7 @@ import { log } from "../../log.ts";
 import { hasProvisioner } from "../../provisioners/backend.ts";
 import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import type { StoredFile } from "../../uploads/serve-upload.ts";
-import type { Collapse, Mark, Purging, Removal } from "../directory/directory.ts";
+import type { Collapse, Mark, Purging, Removal } from "../directory/tree.ts";
 import type { MachineReport, StartFacts, StartRequest } from "../machine/job.ts";
 import type { CallReport, QueuePlace } from "../outbound-call/call.ts";
 import { type Reply, reply } from "../shared/reply.ts";

@@ -13,7 +13,8 @@ import { CREATE_WORKSPACE, checkCreation } from "../../domain/workspace-creation
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { readPatch } from "../../domain/workspace-patch.ts";
 import { summarizeTemplate } from "../../domain/workspace-template.ts";
-import type { Creation, Purged, Removed } from "../../durable-objects/directory/directory.ts";
+import type { Purged, Removed } from "../../durable-objects/directory/directory.ts";
+import type { Creation } from "../../durable-objects/directory/tree.ts";
 import { MACHINE_FILES_BYTES_MAX, machineFiles } from "../../org-import/machine-files.ts";
 import { readYaml } from "../../org-import/read.ts";
 import { defaultTier } from "../../provisioners/backend.ts";
