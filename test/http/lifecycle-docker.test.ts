@@ -17,7 +17,7 @@ async function changesOf(id: string, count: number): Promise<string[]> {
   return until(`${count} starts and removals of ${name}`, async () => {
     const changes = (await docker.received())
       .map(({ method, path }) => `${method} ${path.replace(/^.*\/v[\d.]+/, "").replace(/\?.*$/, "")}`)
-      .filter((line) => /^POST .*\/(create|start)$|^DELETE \/containers\//.test(line));
+      .filter((line) => /^POST \/containers\/.*(create|start)$|^DELETE \/containers\//.test(line));
     return changes.filter((line) => !line.endsWith("/create")).length >= count && changes;
   });
 }
