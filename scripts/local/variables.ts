@@ -22,6 +22,8 @@ export const PASSED_VARIABLES = [
   "DOCKER_HOST",
   "DOCKER_TLS_VERIFY",
   "PROVISIONER",
+  "PROVISION_TIMEOUT_SECONDS",
+  "HIBERNATION_IDLE_MINUTES",
 ] as const;
 
 /** Families of variables that are handed on whole. */

@@ -5,8 +5,8 @@ import { renderedRuntime } from "../domain/runtime.ts";
 
 /** What a machine is brought when it first starts. It travels in one row of its workspace. */
 export const MACHINE_FILES_BYTES_MAX = 1024 * 1024;
-/** The files of all machines of one tree: it reaches the directory in one call. */
-export const TREE_FILES_BYTES_MAX = 16 * 1024 * 1024;
+/** The files of all machines of one tree: it reaches the directory in one call, where a character may take two bytes. */
+export const TREE_FILES_BYTES_MAX = 6 * 1024 * 1024;
 
 const CONFIG_FILE = "config.yaml";
 const SYSTEM_PROMPT_FILE = "system-prompt.md";

@@ -126,7 +126,7 @@ function pathOf({ workspaceId, instanceId }: MachineRef, what = ""): string {
   return `/cp/workspaces/${encodeURIComponent(workspaceId)}${what}${query}`;
 }
 
-/** Said by somebody in between who cannot know (a gateway, Cloudflare's 52x), or a success of another kind. */
+/** Somebody broke on the way, who cannot know how far it came, or it is a success of another kind. */
 function mayHaveWorked(status: number): boolean {
-  return isSuccess(status) || status === 408 || (status >= 502 && status <= 504) || (status >= 520 && status <= 530);
+  return isSuccess(status) || status === 408 || (status >= 500 && status !== 501);
 }

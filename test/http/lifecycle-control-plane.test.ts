@@ -74,6 +74,21 @@ it("with both backends every verb calls the control plane exactly so, and Docker
   expect(await docker.received()).toEqual([]);
 });
 
+it("whoever registers before a machine is started does not lock its agent out", async () => {
+  const { body } = await post("/workspaces", { name: "early", runtime: "codex" });
+  await askedOf(body.id, 1);
+  await until("it runs", async () => (await controlPlane.show()).running.includes(body.id));
+  await firstRegistration(body.id);
+  await post(`/workspaces/${body.id}/restart`);
+  const json = { id: body.id, delivery_mode: "poll", agent_card: { name: "stranger" } };
+  await call("/registry/register", { json, headers });
+  await askedOf(body.id, 3);
+  await until("its agent is let in", async () => {
+    const { status } = await call("/registry/register", { json, headers });
+    return status === 200;
+  });
+});
+
 it("a machine whose start answer is lost is stopped without an id, before another one starts", async () => {
   await controlPlane.fail({ method: "POST", path: "/cp/workspaces/provision", act: "lose_answer" });
   const { body } = await post("/workspaces", { name: "cut", runtime: "codex" });

@@ -126,6 +126,19 @@ describe("a workspace whose machine the platform runs", () => {
   });
 });
 
+describe("what a creation and a change may not do", () => {
+  it("takes a tier of 0 for none, and keeps a workspace on its side of the platform", async () => {
+    const id = await aMachine({ tier: 0 });
+    expect(await listed(id)).toMatchObject({ tier: 3 });
+    const patch = (runtime: string) => call(`/workspaces/${id}`, { method: "PATCH", json: { runtime } });
+    expect(await patch("external")).toMatchObject({
+      status: 400,
+      body: { error: "runtime cannot become or cease to be external" },
+    });
+    expect((await patch("hermes")).status).toBe(200);
+  });
+});
+
 describe("a restart", () => {
   it("stops the machine, then starts one, and ten at once make no more than two", async () => {
     const id = await aMachine();
@@ -295,6 +308,19 @@ describe("hibernation", () => {
     expect((await poll(woken)).text).toContain("good morning");
   });
 
+  it("ends for a task that another workspace gives", async () => {
+    const caller = await aMachine();
+    const sleeper = await aMachine({ parent_id: caller });
+    const agent = await registered(caller);
+    await registered(sleeper);
+    await post(sleeper, "hibernate");
+    await statusBecomes(sleeper, "hibernated");
+    const task = { target_id: sleeper, task: "wake up and work" };
+    expect((await call(`/workspaces/${caller}/delegate`, { token: agent.token, json: task })).status).toBe(202);
+    const woken = await until("it runs", async () => machines.runningFor(sleeper).length === 1 && registered(sleeper));
+    expect((await poll(woken)).text).toContain("wake up and work");
+  });
+
   it("is refused while work is done, unless forced, and where nothing is online", async () => {
     const id = await aMachine();
     expect(await post(id, "hibernate")).toMatchObject({
@@ -330,6 +356,15 @@ describe("a removal", () => {
     });
     expect(machines.runningFor(id)).toEqual([]);
     expect((await call(`/workspaces/${id}`)).status).toBe(410);
+  });
+
+  it("cleans up after a machine that was stopped before", async () => {
+    const id = await aMachine();
+    await registered(id);
+    await post(id, "pause");
+    await until("nothing runs", async () => machines.runningFor(id).length === 0);
+    await call(`/workspaces/${id}`, { method: "DELETE" });
+    await until("its volumes are gone", async () => callsOf(id).at(-1) === "cleanUp");
   });
 
   it("is not undone by a stop that fails for long", async () => {

@@ -108,6 +108,15 @@ describe("an import", () => {
     });
   });
 
+  it("answers however large the files of its machines are", async () => {
+    const prompt = `☃${"b".repeat(150_000)}`;
+    const members = Array.from({ length: 5 }, (_, number) => ({ name: `member ${number}`, initial_prompt: prompt }));
+    expect(await importOrg(anOrg([{ name: name(), external: true, children: members }]))).toMatchObject({
+      status: 201,
+      body: { created: 6 },
+    });
+  });
+
   it("tells in a dry run what it would do, and does nothing", async () => {
     const root = name();
     const order = {
@@ -199,6 +208,7 @@ describe("templates of workspaces", () => {
     const { body } = await call("/templates");
     expect(body.find((entry: { id: string }) => entry.id === id)).toMatchObject({ name: "T", runtime: "hermes" });
     const workspace = await aMachine({ template: id, runtime: undefined });
+    expect((await call(`/workspaces/${workspace}/model`)).body).toMatchObject({ model: "nous/hermes" });
     expect(await listed(workspace)).toMatchObject({ runtime: "hermes" });
     await registered(workspace);
     expect(machines.callsFor(workspace)[0]?.order?.files).toMatchObject({ "AGENTS.md": "be kind" });

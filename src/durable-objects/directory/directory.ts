@@ -79,6 +79,12 @@ export interface ImportedNode {
   readonly status: WorkspaceStatus;
 }
 
+/** The plan as it was carried out, without its creations. `notStored`: what came along and is not kept yet. */
+export interface OrgImported extends ImportPlan {
+  readonly pending: readonly string[];
+  readonly notStored: Readonly<Record<"memories" | "schedules" | "channels", number>>;
+}
+
 /** What an import has made, parents before children. `pending`: ids whose objects have not confirmed it yet. */
 export interface Imported {
   readonly nodes: readonly ImportedNode[];
@@ -188,7 +194,7 @@ export class Directory extends DurableObject<Env> {
    * Imports a tree: what is there is skipped, what is missing is created, all in one turn, so that two imports at the
    * same moment make one tree. A dry run only tells.
    */
-  importOrg(input: OrgImport): Promise<Reply<ImportPlan & Pick<Imported, "pending">>> {
+  importOrg(input: OrgImport): Promise<Reply<OrgImported>> {
     return reply(async () => {
       const now = Date.now();
       const { tree, mode, dryRun, platformUrl } = input;
@@ -196,7 +202,9 @@ export class Directory extends DurableObject<Env> {
       const newId = () => crypto.randomUUID();
       const live = this.#schema.state === "ready" ? this.#nodes.live() : [];
       const plan = planImport(tree, live.map(liveNode), { mode, dryRun, urlPolicy, newId });
-      if (dryRun || plan.creations.length + plan.removals.length === 0) return { ...plan, pending: [] };
+      // Neither files nor secrets travel back.
+      const told = { ...plan, creations: [], notStored: notStored(plan.creations) };
+      if (dryRun || plan.creations.length + plan.removals.length === 0) return { ...told, pending: [] };
       this.#open();
       const gone = new Set(plan.removals);
       const effects = this.ctx.storage.transactionSync(() => [
@@ -208,7 +216,7 @@ export class Directory extends DurableObject<Env> {
         ...plan.creations.map((node) => this.#tree.insert(creationOf(node, platformUrl), now).effect),
       ]);
       log.info("directory.imported", { created: plan.created, skipped: plan.skipped, removed: gone.size });
-      return { ...plan, pending: await this.#tellAll(effects, now) };
+      return { ...told, pending: await this.#tellAll(effects, now) };
     });
   }
 
@@ -339,7 +347,7 @@ export class Directory extends DurableObject<Env> {
       const removed = descendants.map(({ name }) => name);
       const effects = this.ctx.storage.transactionSync(() => [
         ...this.#tree.remove(descendants, null, now),
-        ...(removed.length === 0 ? [] : [this.#effects.add(node.id, "collapsed", this.#tree.collapse(removed), now)]),
+        ...(removed.length === 0 ? [] : [this.#effects.add(node.id, "collapsed", { removed } satisfies Collapse, now)]),
       ]);
       log.info("directory.collapsed", { workspace_id: node.id, removed: removed.length });
       await this.#tellAll(effects, now);
@@ -382,20 +390,28 @@ export class Directory extends DurableObject<Env> {
     });
   }
 
-  /** What a restart has to know; it ends the workspace's own pause. Refused below a paused ancestor. */
-  beginRestart(input: { id: string; hasBackend: boolean }): Promise<Reply<{ runtime: string }>> {
+  /** Wishes a new machine for a workspace and ends its own pause. An external one has none; below a paused one, refused. */
+  restart(input: {
+    id: string;
+    hasBackend: boolean;
+    platformUrl: string;
+    resetSession: boolean;
+  }): Promise<Reply<{ runtime: string }>> {
     return reply(async () => {
-      const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
+      const { id, hasBackend, platformUrl, resetSession } = input;
+      const node = this.#schema.state === "absent" ? null : this.#nodes.find(id);
       if (!node || node.removed_at !== null) throw new Refusal("workspace.not_found");
       this.#tree.requireNoPausedAncestor(node);
       if (node.runtime === "external") return { runtime: node.runtime };
-      if (!input.hasBackend) throw new Refusal("workspace.no_backend");
-      if (node.paused_at !== null) {
-        const now = Date.now();
-        this.#open();
-        this.ctx.storage.transactionSync(() => this.#nodes.pause(node.id, null, now));
-        this.#afterCommit(now);
-      }
+      if (!hasBackend) throw new Refusal("workspace.no_backend");
+      const now = Date.now();
+      this.#open();
+      const effect = this.ctx.storage.transactionSync(() => {
+        if (node.paused_at !== null) this.#nodes.pause(node.id, null, now);
+        const mark: Mark = { treeVersion: this.#tree.nextTreeVersion(), platformUrl, restart: { resetSession } };
+        return this.#effects.add(node.id, "restarted", mark, now);
+      });
+      await this.#tellAll([effect], now);
       return { runtime: node.runtime };
     });
   }
@@ -810,6 +826,12 @@ export class Directory extends DurableObject<Env> {
     };
     return new AlarmScheduler(this.ctx.storage, [this.#effects, flushClock], current);
   }
+}
+
+function notStored(created: ImportPlan["creations"]): OrgImported["notStored"] {
+  const count = (key: "memories" | "schedules" | "channels") =>
+    created.reduce((sum, node) => sum + node[key].length, 0);
+  return { memories: count("memories"), schedules: count("schedules"), channels: count("channels") };
 }
 
 function duplicateFacts({ id, name, parent_id, created_at, status }: NodeRow): Sibling {

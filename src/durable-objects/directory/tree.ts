@@ -38,7 +38,6 @@ export interface Purging extends Removal {
 /** What the parent of a collapsed subtree is told; names. */
 export interface Collapse {
   readonly removed: readonly string[];
-  readonly treeVersion: number;
 }
 
 /** An operator's mark, as a workspace's object is told of it. */
@@ -46,6 +45,8 @@ export interface Mark {
   readonly treeVersion: number;
   /** Where the machine that starts finds the platform; "" as before. */
   readonly platformUrl: string;
+  /** Of a restart that somebody asked for: it wakes the workspace, too. */
+  readonly restart?: { readonly resetSession: boolean };
 }
 
 const NAME_ATTEMPTS = 20;
@@ -111,6 +112,7 @@ export class Tree {
       source_bundle_id: sourceBundleId,
     });
     for (const [key, value] of Object.entries(secrets)) this.#storeFirst(seed.id, key, value, now);
+    if (seed.provision) this.#nodes.lookAgain(seed.id, now + LIFECYCLE_NET_MS);
     const told: WorkspaceSeed = { ...seed, name, path: [...path, seed.id], treeVersion, createdAt: now };
     return { id: seed.id, name, effect: this.#effects.add(seed.id, "created", told, now) };
   }
@@ -122,6 +124,10 @@ export class Tree {
       const path = this.#parentPath(parentId);
       if (path.includes(node.id)) throw new Refusal("workspace.cycle");
       if (path.length + this.#height(node.id) > MAX_KINSHIP_LEVELS) throw new Refusal("workspace.too_deep");
+    }
+    const { runtime = node.runtime } = patch;
+    if (runtime !== node.runtime && (runtime === "external" || node.runtime === "external")) {
+      throw new Refusal("workspace.invalid_fields", { error: "runtime cannot become or cease to be external" });
     }
     const moved = parentId !== node.parent_id || name !== node.name;
     if (moved && this.#nodes.isNameTaken(parentId, name)) throw new Refusal("workspace.name_taken");
@@ -199,11 +205,6 @@ export class Tree {
       this.#nodes.pause(id, pausedAt, now);
       return this.#effects.add(id, kind, mark, now);
     });
-  }
-
-  /** What the parent of removed workspaces is told. */
-  collapse(removed: readonly string[]): Collapse {
-    return { removed, treeVersion: this.nextTreeVersion() };
   }
 
   /** Refuses what is unknown or removed. */

@@ -109,7 +109,8 @@ export class Machine extends DurableObject<Env> {
 
   async #stop({ workspaceId, instanceId, forGood }: MachineJob): Promise<MachineReport["end"]> {
     const provisioner = provisionerOf(this.env);
-    if (!provisioner) return { kind: "not_stopped" };
+    // Without a backend nothing can be stopped; what is known by its id stays, until there is one again.
+    if (!provisioner) return { kind: instanceId === null ? "stopped" : "not_stopped" };
     const stopped = await stopWithRetry(
       provisioner,
       { workspaceId, instanceId },

@@ -8,6 +8,7 @@ import {
   stageOf,
   stopsPending,
   timeOutText,
+  type Wish,
   wished,
 } from "../../domain/lifecycle.ts";
 import { Refusal } from "../../domain/refusal.ts";
@@ -109,6 +110,19 @@ export class Machines implements Clock, Errands {
     return stopsPending(machines.get());
   }
 
+  /**
+   * The workspace is gone for good: whatever a machine of it ever had goes too, hence one more stop where none is still
+   * to be decided on. Answers how many are to be made.
+   */
+  remove(now: number): number {
+    const { machines, flush } = this.#core;
+    const { wish, machines: known } = machines.get();
+    if (wish.number > 0 && known.every(({ stopping }) => stopping)) {
+      machines.put({ ...forgotten(wish, flush.nextVersion()), handedAt: now });
+    }
+    return this.stop(now);
+  }
+
   /** Stops an idle workspace until somebody needs it. */
   hibernate(force: boolean, now: number): void {
     const { profile } = this.#core;
@@ -153,6 +167,8 @@ export class Machines implements Clock, Errands {
     if (machine?.state !== "starting" || machine.wish !== wish.number || removedAt !== null) return null;
     tokens.revokeAll(now * 1000);
     if (token) tokens.add(token, now * 1000);
+    // Whoever registered before this machine was started was not its agent.
+    if (profile.get().status === "online") profile.set({ status: "provisioning", url: null });
     const { platformUrl, files, resetSession } = facts;
     return { name, role, parentId: path.at(-2) ?? null, runtime, tier, platformUrl, files, resetSession };
   }
@@ -326,6 +342,11 @@ export class Machines implements Clock, Errands {
     events.record("WORKSPACE_HIBERNATED", JSON.stringify({ name, tier }), now * 1000);
     log.info("workspace.hibernated", { workspace_id: workspaceId });
   }
+}
+
+/** A machine that may be there, known by nothing but its workspace. */
+function forgotten(wish: Wish, start: number): StoredMachine {
+  return { ...begin(wish, start), state: "unknown", operation: start, handedAt: 0 };
 }
 
 function isOpen({ state, stopping }: StoredMachine): boolean {

@@ -161,16 +161,25 @@ export class Presence {
   }
 
   #mayMint(access: Access | null, fingerprint: string, nowUs: number): boolean {
-    const { tokens, profile } = this.#core;
+    const { tokens } = this.#core;
     if (access?.kind === "token") {
       tokens.verify(access, nowUs);
       return false;
     }
     if (access !== null) throw new Refusal("auth.invalid_token");
     if (tokens.revokeLostAnswer(fingerprint, nowUs)) return true;
-    const { runtime, status } = profile.get();
-    if (!tokens.hasLive() && status === "provisioning" && runtime !== "external") return true;
+    if (!tokens.hasLive() && this.#isMachineAwaited()) return true;
     throw new Refusal("auth.missing_token");
+  }
+
+  /** Whether the registration may be the first of a machine that the platform has started. */
+  #isMachineAwaited(): boolean {
+    const { profile, machines } = this.#core;
+    const { runtime, status } = profile.get();
+    if (runtime === "external" || (status !== "provisioning" && status !== "failed")) return false;
+    const { wish, machines: known } = machines.get();
+    if (wish.number === 0) return status === "provisioning";
+    return wish.machine === "running" && known.some((machine) => machine.wish === wish.number && !machine.stopping);
   }
 
   #checkUrl(url: string): void {

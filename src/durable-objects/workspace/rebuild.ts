@@ -110,7 +110,7 @@ export class Rebuild {
         "INSERT INTO flush_state (id, flushed_through, version_floor, failures) VALUES (0, ?1, ?1, 0)",
         epoch * EPOCH_SPAN,
       );
-      if (seed.status === "offline") this.#core.machines.put(forgottenMachine(epoch));
+      if (seed.runtime !== "external") this.#core.machines.put(forgottenMachine(epoch));
     });
   }
 
@@ -168,6 +168,15 @@ export class Rebuild {
     this.#schema.finish();
   }
 
+  /** What stands in the rows of another time says nothing of the machine that runs: it is stopped, whichever it is. */
+  #forgetMachines(epoch: number, now: number): void {
+    const { machines } = this.#core;
+    const { wish, facts, machines: known } = machines.get();
+    for (const { start } of known) machines.drop(start);
+    machines.put(forgottenMachine(epoch));
+    machines.wish({ number: wish.number + 1, machine: "stopped", served: true }, { ...facts, wishedAt: now });
+  }
+
   /**
    * Lets an object that was taken back in time go on, inside a turn: under the new epoch, at its present place in the
    * tree, without the tokens and the calls of that time.
@@ -182,6 +191,7 @@ export class Rebuild {
     profile.set({ ...present, epoch, boardVersion, boardDue: now });
     tokens.revokeAll(now * 1000);
     for (const call of calls.all()) this.#push.lost(call, now);
+    if (runtime !== "external") this.#forgetMachines(epoch, now);
     this.#tell(order, now);
   }
 

@@ -54,7 +54,7 @@ import { Rebuild, type RebuildOrder, type RebuildPart, type Standing } from "./r
 import { Receptions } from "./receptions.ts";
 import { Retention } from "./retention.ts";
 import { WORKSPACE_SCHEMA } from "./schema.ts";
-import type { Receivers } from "./telling.ts";
+import { LIFECYCLE_NET_MS, type Receivers } from "./telling.ts";
 import type { MintedToken, TokenView } from "./token-store.ts";
 import { type Turn, Turns } from "./turns.ts";
 
@@ -226,18 +226,26 @@ export class Workspace extends DurableObject<Env> {
     });
   }
 
-  /** Told by the directory: what its machine was started with has changed. One that sleeps learns it when it wakes. */
-  async restarted({ treeVersion, platformUrl }: Mark): Promise<void> {
+  /**
+   * Told by the directory: somebody wants a new machine, or what the old one was started with has changed. Of the latter
+   * one that is at rest learns when it wakes.
+   */
+  async restarted({ treeVersion, platformUrl, restart }: Mark): Promise<void> {
+    if (this.#schema.state !== "ready") throw new Error("not created yet");
+    const { status } = this.#core.profile.get();
+    const isAtRest = status === "paused" || status === "hibernated" || status === "hibernating";
+    // Skipped, it must not stand in the way of an earlier mark that is still on its way.
+    if (isAtRest && restart === undefined) return;
     await this.#marked(treeVersion, (now) => {
-      const { status } = this.#core.profile.get();
-      if (status === "paused" || status === "hibernated" || status === "hibernating") return;
-      this.#machines.provision({ platformUrl, files: null, resetSession: false }, now);
+      this.#machines.provision({ platformUrl, files: null, resetSession: restart?.resetSession ?? false }, now);
     });
   }
 
   /** Told by the directory: all that hung below this workspace is removed. */
-  async collapsed({ removed, treeVersion }: Collapse): Promise<void> {
-    await this.#marked(treeVersion, (now) => {
+  async collapsed({ removed }: Collapse): Promise<void> {
+    if (this.#schema.state !== "ready") throw new Error("not created yet");
+    if (this.#core.profile.get().removedAt !== null) return;
+    await this.#turns.apply((now) => {
       const payload = JSON.stringify({ removed_children: removed });
       this.#core.events.record("WORKSPACE_COLLAPSED", payload, now * 1000);
     });
@@ -259,7 +267,7 @@ export class Workspace extends DurableObject<Env> {
       this.#removal.slice(now);
       const payload = JSON.stringify(cascade === null ? {} : { cascade_deleted: cascade });
       events.record("WORKSPACE_REMOVED", payload, now * 1000);
-      this.#machines.stop(now);
+      this.#machines.remove(now);
     });
     log.info("workspace.removed", { workspace_id: profile.get().workspaceId });
     return stopsPending(this.#core.machines.get());
@@ -279,15 +287,6 @@ export class Workspace extends DurableObject<Env> {
     this.#turns.rearm();
     const pending = this.#schema.state === "ready" ? stopsPending(this.#core.machines.get()) : 0;
     return { done: this.#purge.isDone, stopsPending: pending };
-  }
-
-  /** A new machine in place of the one that runs; an external workspace has none. */
-  restart(input: { platformUrl: string; resetSession: boolean }): Promise<Reply<true>> {
-    return this.#turns.take(null, ({ now }) => {
-      this.#requireLive();
-      this.#machines.provision({ ...input, files: null }, now);
-      return true as const;
-    });
   }
 
   /** Stops its machine until a message comes; answers the status that came of it. */
@@ -599,7 +598,10 @@ export class Workspace extends DurableObject<Env> {
   }
 
   /** A task from another workspace's object. */
-  takeTask(input: TaskHandOver): Promise<Reply<PlainOutcome>> {
+  async takeTask(input: TaskHandOver): Promise<Reply<PlainOutcome>> {
+    // Throwing, it has the caller's object try again: an agent that comes up has no address yet.
+    if (this.#schema.state === "ready" && (await this.#isComingUp(senderOf(input.caller))))
+      throw new Error("coming up");
     return this.#withTexts((texts) =>
       this.#turns.take(null, ({ now }) => this.#receptions.take(input, texts, now), { unknown: "a2a.access_denied" }),
     );
@@ -729,7 +731,8 @@ export class Workspace extends DurableObject<Env> {
 
   /** Looks after its machines; answers when somebody should look again, in ms since 1970, null when all is settled. */
   async lookAfterMachines(): Promise<number | null> {
-    if (this.#schema.state !== "ready") return null;
+    // It has not heard of its creation yet, or newer code has written: somebody has to look again.
+    if (this.#schema.state !== "ready") return Date.now() + LIFECYCLE_NET_MS;
     await this.wake();
     return this.#turns.lifecycleDue(Date.now());
   }
@@ -875,6 +878,14 @@ export class Workspace extends DurableObject<Env> {
   }
 
   /** A mark counts once, and not after a later one. */
+  /** Whether tasks have to wait for the machine of this workspace; one that sleeps is woken. */
+  async #isComingUp(sender: Sender): Promise<boolean> {
+    if (this.#machines.isAsleep) await this.#wakeFor(sender);
+    const { status, runtime, url, removedAt } = this.#core.profile.get();
+    const isUnreachable = url === null && this.#messages.deliveryMode() === "push";
+    return status === "provisioning" && runtime !== "external" && isUnreachable && removedAt === null;
+  }
+
   async #marked(treeVersion: number, work: (now: number) => void): Promise<void> {
     if (this.#isPurged) return;
     if (this.#schema.state !== "ready") throw new Error("not created yet");
@@ -927,7 +938,7 @@ export class Workspace extends DurableObject<Env> {
   }
 }
 
-function senderOf(caller: VerifiedCaller | null): Sender {
+function senderOf(caller: Pick<VerifiedCaller, "id" | "path"> | null): Sender {
   return caller === null ? { kind: "canvas" } : { kind: "workspace", id: caller.id, path: caller.path };
 }
 

@@ -24,9 +24,9 @@ export const lifecycleRoutes = new Hono<AppEnv>()
   .post("/workspaces/:id/restart", async (c) => {
     const id = await authorised(c);
     const resetSession = await wantsReset(c);
-    const { runtime } = await ask(c, directoryOf(c).beginRestart({ id, hasBackend: hasProvisioner(c.var.config) }));
+    const order = { id, hasBackend: hasProvisioner(c.var.config), platformUrl: platformUrl(c), resetSession };
+    const { runtime } = await ask(c, directoryOf(c).restart(order));
     if (runtime === "external") return json({ status: "noop", runtime, message: EXTERNAL_RESTART });
-    await ask(c, workspaceOf(c, id).restart({ platformUrl: platformUrl(c), resetSession }));
     return json({ status: "provisioning", config_dir: "existing-volume", reset_session: resetSession });
   })
   .post("/workspaces/:id/pause", async (c) => {

@@ -33,7 +33,7 @@ export const orgImportRoutes = new Hono<AppEnv>().post("/org/import", adminOnly,
   if (missing && !request.dryRun) throw missing;
   const tree = await withTemplates(org.tree, files, store);
   const { mode, dryRun } = request;
-  const { pending, ...plan } = await ask(
+  const { pending, notStored, ...plan } = await ask(
     c,
     directoryOf(c).importOrg({ tree, mode, dryRun, platformUrl: platformUrl(c) }),
   );
@@ -43,7 +43,7 @@ export const orgImportRoutes = new Hono<AppEnv>().post("/org/import", adminOnly,
       ...body,
       ...missing?.options.details,
       ...(pending.length === 0 ? {} : { pending }),
-      ...notStored(plan.creations),
+      ...(Object.values(notStored).some((count) => count > 0) ? { not_stored: notStored } : {}),
     },
     status,
   );
@@ -93,14 +93,9 @@ function templatesIn(nodes: readonly OrgNode[]): Set<string> {
 function under(folder: string, files: TemplateFiles): TemplateFiles {
   const prefix = `${folder}/`;
   return new Map(
-    [...files].filter(([path]) => path.startsWith(prefix)).map(([path, text]) => [path.slice(prefix.length), text]),
+    // Secrets of the template are sealed apart from its files.
+    [...files]
+      .filter(([path]) => path.startsWith(prefix) && path !== `${prefix}.env`)
+      .map(([path, text]) => [path.slice(prefix.length), text]),
   );
-}
-
-/** What this platform does not keep yet is counted in the answer, not dropped without a word. */
-function notStored(created: readonly Pick<OrgNode, "memories" | "schedules" | "channels">[]) {
-  const count = (key: "memories" | "schedules" | "channels") =>
-    created.reduce((sum, node) => sum + node[key].length, 0);
-  const counts = { memories: count("memories"), schedules: count("schedules"), channels: count("channels") };
-  return Object.values(counts).some((number) => number > 0) ? { not_stored: counts } : {};
 }

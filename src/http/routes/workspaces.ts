@@ -89,7 +89,7 @@ async function createProvisioned(c: AppContext, body: CreationBody): Promise<Res
   const template = await templateOf(c, body.template || null);
   const runtime = body.runtime || template?.summary?.runtime || DEFAULT_RUNTIME;
   const model = body.model || template?.summary?.model || defaultModel(runtime);
-  const tier = body.tier ?? defaultTier(c.var.config);
+  const tier = body.tier || defaultTier(c.var.config);
   const config = { ...NO_CONFIG, template: body.template || null };
   const files = machineFiles(
     { name: body.name, runtime, tier, model, config },
@@ -100,7 +100,7 @@ async function createProvisioned(c: AppContext, body: CreationBody): Promise<Res
   const created = await ask(
     c,
     directoryOf(c).create({
-      ...rowOf(id, body),
+      ...rowOf(id, { ...body, model: body.model || template?.summary?.model }),
       tier,
       runtime,
       url: null,
@@ -168,7 +168,7 @@ async function createExternal(c: AppContext, body: CreationBody): Promise<Respon
   }
   const status = url === null ? "awaiting_agent" : "online";
   const { token, minted } = mint(c, id);
-  const tier = body.tier ?? defaultTier(c.var.config);
+  const tier = body.tier || defaultTier(c.var.config);
   const named = JSON.stringify({ name: body.name, external: true });
   const created = await ask(
     c,
