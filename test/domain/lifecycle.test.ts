@@ -222,7 +222,7 @@ describe("a failed bootstrap", () => {
   });
 
   it("is cut between characters, its log at the front and the whole at the end", () => {
-    const { logTail, text } = bootstrapFailure("broken", "ü".repeat(5_000) + "x");
+    const { logTail, text } = bootstrapFailure("broken", `${"ü".repeat(5_000)}x`);
     expect(logTail.startsWith("...(truncated)...\nü")).toBe(true);
     expect(logTail.endsWith("üx")).toBe(true);
     expect(new TextEncoder().encode(text).length).toBeLessThanOrEqual(8_192);
