@@ -1,7 +1,13 @@
-import { describe, expect, it } from "vitest";
-import { aMachine, callsOf, listed, machines, registered } from "../support/machines.ts";
+import { env, runDurableObjectAlarm } from "cloudflare:test";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { losing } from "../support/lost-words.ts";
+import { aMachine, callsOf, listed, machines, registered, ring } from "../support/machines.ts";
 import { call } from "../support/platform.ts";
 import { until } from "../support/until.ts";
+
+afterEach(() => {
+  vi.useRealTimers();
+});
 
 type Node = { name: string; children?: Node[]; [key: string]: unknown };
 
@@ -106,6 +112,24 @@ describe("an import", () => {
       y: 130,
       parent_id: rootId,
     });
+  });
+
+  it("tells later whom it could not tell at once, and starts each machine once", async () => {
+    const order = anOrg([
+      { name: name(), children: [{ name: "one" }, { name: "two", children: [{ name: "three" }] }] },
+    ]);
+    const { status, body } = await losing("created", 4, () => importOrg(order));
+    const ids = body.workspaces.map(({ id }: { id: string }) => id);
+    expect([status, body.pending.toSorted()]).toEqual([201, ids.toSorted()]);
+    expect((await importOrg(order)).body).toMatchObject({ created: 0, skipped: 4 });
+    expect(ids.flatMap(callsOf)).toEqual([]);
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 60_000 });
+    await runDurableObjectAlarm(env.DIRECTORY.getByName("default"));
+    for (const id of ids) {
+      await ring(id);
+      await registered(id);
+    }
+    expect(ids.map(callsOf)).toEqual(ids.map(() => ["start"]));
   });
 
   it("answers however large the files of its machines are", async () => {
