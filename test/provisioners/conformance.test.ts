@@ -14,7 +14,7 @@ type Target = Pick<Fault, "method" | "path">;
 function faultOf(target: Target, mishap: Mishap): Fault {
   switch (mishap) {
     case "refuse":
-      return { ...target, act: "answer", status: 500, body: "{}" };
+      return { ...target, act: "answer", status: 409, body: "{}" };
     case "lose_call":
       return { ...target, act: "reset" };
     case "lose_answer":

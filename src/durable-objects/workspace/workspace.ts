@@ -732,7 +732,7 @@ export class Workspace extends DurableObject<Env> {
   /** Looks after its machines; answers when somebody should look again, in ms since 1970, null when all is settled. */
   async lookAfterMachines(): Promise<number | null> {
     // It has not heard of its creation yet, or newer code has written: somebody has to look again.
-    if (this.#schema.state !== "ready") return Date.now() + LIFECYCLE_NET_MS;
+    if (this.#schema.state !== "ready") return this.#purge.isDone ? null : Date.now() + LIFECYCLE_NET_MS;
     await this.wake();
     return this.#turns.lifecycleDue(Date.now());
   }
