@@ -285,12 +285,12 @@ describe("a purge that is held up", () => {
     expect((await purge(id)).body).toEqual({ status: "purged", cascade_deleted: 0, pending: true, stops_pending: 1 });
     expect(await stepOf(id)).toBe("stop_machines");
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() });
-    await until("the machine is gone", async () => {
+    await until("the machine and all else are gone", async () => {
       vi.setSystemTime(Date.now() + MINUTE_MS);
       await ring(id);
-      return machines.runningFor(id).length === 0;
+      return (await stepOf(id)) === "done";
     });
-    await isDone(id);
+    expect(machines.runningFor(id)).toEqual([]);
     await isGone(id);
   });
 
