@@ -11,7 +11,7 @@ function facts(more: Partial<WorkspaceFacts> = {}): WorkspaceFacts {
     tier: 2,
     runtime: "external",
     parent_id: "0e4f7a52-9d11-4a57-b6a4-1f2f7d1f3b02",
-    workspace_dir: "/work/scribe",
+    workspace_dir: "/home/scribe",
     budget_limit: 5_000,
     max_concurrent_tasks: 3,
     x: 1.5,
@@ -66,7 +66,7 @@ describe("a list entry", () => {
       monthly_spend: 40,
       current_task: "writing",
       last_sample_error: "late",
-      workspace_dir: "/work/scribe",
+      workspace_dir: "/home/scribe",
       agent_card: { z: expect.any(Number), a: 1 },
     });
   });

@@ -322,7 +322,7 @@ describe("security observations of section 10", () => {
   });
 
   it("6: the public view has no money, task, error or path in it", async () => {
-    const agent = await aWorkspace({ workspace_dir: "/work/secret", budget_limit: 12_345 });
+    const agent = await aWorkspace({ workspace_dir: "/home/agent/secret", budget_limit: 12_345 });
     const json = { workspace_id: agent.id, current_task: "secret task", sample_error: "secret error", error_rate: 0.7 };
     await call("/registry/heartbeat", { token: agent.token, json });
     const { text } = await call(`/workspaces/${agent.id}`);

@@ -26,10 +26,10 @@ describe("PATCH /workspaces/:id", () => {
       body: { status: "updated" },
     });
     expect(await view(id)).toMatchObject({ ...fields, parent_id: parent.id });
-    expect(await patch(id, { workspace_dir: "/work/here" })).toMatchObject({
+    expect(await patch(id, { workspace_dir: "/home/agent/here" })).toMatchObject({
       body: { status: "updated", needs_restart: true },
     });
-    expect(await listed(id)).toMatchObject({ ...fields, workspace_dir: "/work/here" });
+    expect(await listed(id)).toMatchObject({ ...fields, workspace_dir: "/home/agent/here" });
     expect((await patch(id, { role: "", parent_id: null, workspace_dir: null })).status).toBe(200);
     expect(await listed(id)).toMatchObject({ role: null, parent_id: null, workspace_dir: null });
   });
@@ -120,7 +120,7 @@ describe("PATCH /workspaces/:id", () => {
 
   it("tells the change as an event, without the path of a disk", async () => {
     const { id } = await aWorkspace();
-    await patch(id, { x: 5, y: 6, collapsed: true, workspace_dir: "/work/secret" });
+    await patch(id, { x: 5, y: 6, collapsed: true, workspace_dir: "/home/agent/secret" });
     const events = async () => (await call(`/events/${id}`)).body as { event_type: string; payload: unknown }[];
     const found = await until("the change is an event", async () =>
       (await events()).find(({ event_type }) => event_type === "WORKSPACE_UPDATED"),

@@ -81,7 +81,7 @@ describe("creating an external workspace", () => {
         ...fields,
         external: true,
         parent_id: parent.id,
-        workspace_dir: "/work/here",
+        workspace_dir: "/home/agent/here",
         max_concurrent_tasks: 4,
         unknown: 1,
       },
@@ -96,7 +96,7 @@ describe("creating an external workspace", () => {
       budget_limit: null,
       x: 12.5,
       y: -3,
-      workspace_dir: "/work/here",
+      workspace_dir: "/home/agent/here",
       max_concurrent_tasks: 4,
       status: "awaiting_agent",
     });
