@@ -305,8 +305,7 @@ export class Directory extends DurableObject<Env> {
         this.#tree.remove([node, ...descendants], { id: input.id, cascade: descendants.length }, now),
       );
       log.info("directory.removed", { workspace_id: input.id, cascade: descendants.length });
-      await this.#tellAll(effects, now);
-      const stopsPending = [node, ...descendants].reduce((sum, { id }) => sum + this.#takeStopsPending(id), 0);
+      const stopsPending = await this.#tellAndCountStops(effects, now);
       return { kind: "removed", cascade: descendants.length, stopsPending };
     });
   }
@@ -330,8 +329,7 @@ export class Directory extends DurableObject<Env> {
       const purged = node.purged_at === null ? [node, ...below] : below;
       const effects = this.ctx.storage.transactionSync(() => this.#tree.purge(purged, node.id, now));
       log.info("directory.purged", { workspace_id: node.id, cascade: below.length });
-      await this.#tellAll(effects, now);
-      const stopsPending = purged.reduce((sum, { id }) => sum + this.#takeStopsPending(id), 0);
+      const stopsPending = await this.#tellAndCountStops(effects, now);
       const pending = [node, ...below].some(({ id }) => this.#nodes.find(id)?.lifecycle_due != null);
       return { kind: "purged", cascade: below.length, stopsPending, pending };
     });
@@ -722,10 +720,20 @@ export class Directory extends DurableObject<Env> {
     return [...untold];
   }
 
-  #takeStopsPending(id: string): number {
-    const count = this.#stopsPending.get(id) ?? 0;
-    this.#stopsPending.delete(id);
-    return count;
+  /** The same for objects that lose their machines; answers how many of those still run. */
+  async #tellAndCountStops(effects: readonly Effect[], now: number): Promise<number> {
+    for (const { receiver } of effects) this.#stopsPending.set(receiver, 0);
+    await this.#tellAll(effects, now);
+    return effects.reduce((sum, { receiver }) => {
+      const count = this.#stopsPending.get(receiver) ?? 0;
+      this.#stopsPending.delete(receiver);
+      return sum + count;
+    }, 0);
+  }
+
+  /** Nobody waits any more for one that is told by alarm. */
+  #noteStops(id: string, count: number): void {
+    if (this.#stopsPending.has(id)) this.#stopsPending.set(id, count);
   }
 
   /** Changes a secret and, in the same turn, wishes new machines for all whose environment it changes. */
@@ -783,7 +791,7 @@ export class Directory extends DurableObject<Env> {
     const workspace = workspaceStub(this.env, effect.receiver);
     if (effect.kind === "created") await workspace.created(JSON.parse(effect.payload) as WorkspaceSeed);
     else if (effect.kind === "removed")
-      this.#stopsPending.set(effect.receiver, await workspace.removed(JSON.parse(effect.payload) as Removal));
+      this.#noteStops(effect.receiver, await workspace.removed(JSON.parse(effect.payload) as Removal));
     else if (effect.kind === "purged") await this.#tellPurged(JSON.parse(effect.payload) as Purging);
     else if (effect.kind === "paused") await workspace.paused(JSON.parse(effect.payload) as Mark);
     else if (effect.kind === "resumed") await workspace.resumed(JSON.parse(effect.payload) as Mark);
@@ -798,7 +806,7 @@ export class Directory extends DurableObject<Env> {
   async #tellPurged(purging: Purging): Promise<void> {
     const { workspaceId } = purging;
     const { done, stopsPending } = await workspaceStub(this.env, workspaceId).purged(purging);
-    this.#stopsPending.set(workspaceId, stopsPending);
+    this.#noteStops(workspaceId, stopsPending);
     if (done) this.#nodes.lookAgain(workspaceId, null);
   }
 
