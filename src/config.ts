@@ -46,6 +46,10 @@ const NUMBERS = {
   HIBERNATION_IDLE_MINUTES: whole(0, 0, 525_600),
   /** Seconds that every runtime has to register after its machine was wanted; 0 leaves each runtime its own. */
   PROVISION_TIMEOUT_SECONDS: whole(0, 0, 86_400),
+  /** Seconds between two looks whether the machine of a silent workspace still runs. */
+  MACHINE_LOOK_INTERVAL_S: whole(300, 10, 86_400),
+  /** Times within an hour that a machine which stopped by itself is started anew; 0 leaves it to people. */
+  MACHINE_RESTARTS_PER_HOUR: whole(5, 0, 100),
   /** Unread rows from others at which an inbox answers 429. */
   INBOX_UNREAD_ROWS: whole(100_000, 1, 1_000_000),
   /** Bytes of an object's storage at which an inbox answers 429. */

@@ -7,7 +7,17 @@ import { aMessage, call } from "./support/platform.ts";
 import { type Fate, RoughNetwork } from "./support/rough-network.ts";
 
 /** Every call between objects on which the life of a machine hangs. */
-const METHODS = ["created", "removed", "paused", "resumed", "take", "beginStart", "machineEnded", "environmentOf"];
+const METHODS = [
+  "created",
+  "removed",
+  "paused",
+  "resumed",
+  "take",
+  "beginStart",
+  "machineEnded",
+  "environmentOf",
+  "look",
+];
 const SCHEDULES = 40;
 const STEP_MS = 61_000;
 const SETTLING_STEPS = 60;
@@ -16,7 +26,18 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-const VERBS = ["restart", "pause", "resume", "hibernate", "message", "delete", "crash", "ring", "register"] as const;
+const VERBS = [
+  "restart",
+  "pause",
+  "resume",
+  "hibernate",
+  "message",
+  "delete",
+  "crash",
+  "ring",
+  "register",
+  "die",
+] as const;
 
 const schedule = fc.record({
   verbs: fc.array(fc.constantFrom(...VERBS), { maxLength: 8 }),
@@ -76,6 +97,9 @@ async function act(id: string, verb: (typeof VERBS)[number]): Promise<void> {
     case "register":
       await register(id);
       return;
+    case "die":
+      machines.remove({ workspaceId: id, instanceId: null });
+      return;
     default:
       await call(`/workspaces/${id}/${verb}`, { method: "POST" });
   }
@@ -112,7 +136,9 @@ async function settle(id: string): Promise<void> {
   for (let step = 0; step < SETTLING_STEPS; step += 1) {
     await ring(id);
     await register(id);
-    if ((await env.WORKSPACE.getByName(id).lookAfterMachines()) === null && step > 2) return;
+    const isSettled = (await env.WORKSPACE.getByName(id).lookAfterMachines()) === null;
+    const { status } = (await call(`/workspaces/${id}?include_removed=true`)).body;
+    if (isSettled && status !== "provisioning" && step > 2) return;
   }
   throw new Error(`the machines of ${id} never settle`);
 }

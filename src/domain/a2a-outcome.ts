@@ -87,6 +87,12 @@ export function judgePush(observed: Observation, target: PushTarget): PushOutcom
   return isBusyStatus(status) ? busy(status, target) : answer(status, body, target);
 }
 
+/** Whether a container that is not there any more would explain what was observed. */
+export function tellsOfDeath(observed: Observation): boolean {
+  if (observed.kind === "answered") return isGatewayStatus(observed.status);
+  return observed.kind === "not_sent" || observed.kind === "fetch_threw";
+}
+
 /**
  * Whether Cloudflare wrote an answer itself: a status that only Cloudflare has, or one of its error pages. `server` is
  * the header of that name.

@@ -116,6 +116,32 @@ export function isUnsettled({ wish, machines }: Lifecycle): boolean {
   return !wish.served || machines.some((machine) => machine.state === "starting" || isStale(machine, wish));
 }
 
+/** The machine that serves the wish, once it runs; null while there is none. */
+export function servingMachine({ wish, machines }: Lifecycle): Machine | null {
+  if (wish.machine !== "running") return null;
+  return (
+    machines.find(({ state, stopping, ...of }) => of.wish === wish.number && state === "running" && !stopping) ?? null
+  );
+}
+
+const HOUR_MS = 60 * 60_000;
+
+/**
+ * When machines of a workspace were started anew because they had stopped by themselves, one more included; null when
+ * that has happened too often within an hour. Times in ms since 1970.
+ */
+export function oneMoreRestart(earlier: readonly number[], perHour: number, now: number): readonly number[] | null {
+  const recent = earlier.filter((at) => at > now - HOUR_MS);
+  return recent.length < perHour ? [...recent, now] : null;
+}
+
+/** What people read of a machine that is not started anew any more. */
+export function diedText(perHour: number): string {
+  return perHour === 0
+    ? "the machine stopped by itself — see its log, then restart the workspace"
+    : `the machine stopped by itself more than ${perHour} times within an hour — see its log, then restart the workspace`;
+}
+
 function isStale(machine: Machine, wish: Wish): boolean {
   return wish.machine === "stopped" || machine.wish !== wish.number || machine.state === "unknown";
 }

@@ -6,6 +6,7 @@ import {
   type Observation,
   type PushTarget,
   queuedEnvelope,
+  tellsOfDeath,
 } from "../../src/domain/a2a-outcome.ts";
 
 const ADA: PushTarget = { name: "Ada", method: "message/send", container: "none", nativeSession: false };
@@ -222,4 +223,23 @@ it.each<[number, string | null, string, boolean]>([
   [200, "cloudflare", "error code: 502", false],
 ])("a %d from %s saying %j is Cloudflare's own: %s", (status, server, body, made) => {
   expect(isCloudflareMade(status, server, body)).toBe(made);
+});
+
+describe("a failure that may be a container's death", () => {
+  it.each([
+    [{ kind: "fetch_threw", reason: "reset" }, true],
+    [{ kind: "not_sent", reason: "refused" }, true],
+    [answered(502), true],
+    [answered(503), true],
+    [answered(524), true],
+    [answered(200), false],
+    [answered(429), false],
+    [answered(500), false],
+    [{ kind: "timed_out" }, false],
+    [{ kind: "lost" }, false],
+    [{ kind: "answer_cut", status: 200 }, false],
+    [{ kind: "guard_refused", reason: "private" }, false],
+  ] as [Observation, boolean][])("%j: %s", (observed, expected) => {
+    expect(tellsOfDeath(observed)).toBe(expected);
+  });
 });

@@ -5,10 +5,13 @@ import {
   afterStop,
   begin as beginMachine,
   bootstrapFailure,
+  diedText,
   isUnsettled,
   type Lifecycle,
   nextStep,
+  oneMoreRestart,
   type StartEnd,
+  servingMachine,
   stageOf,
   stopsPending,
   timeOutText,
@@ -227,5 +230,28 @@ describe("a failed bootstrap", () => {
     expect(logTail.endsWith("üx")).toBe(true);
     expect(new TextEncoder().encode(text).length).toBeLessThanOrEqual(8_192);
     expect(text).not.toContain("\uFFFD");
+  });
+});
+
+describe("a machine that may die", () => {
+  it("is the one that runs for the wish, and none on its way out or in", () => {
+    expect(servingMachine(NOTHING)).toBeNull();
+    expect(servingMachine(begin(wished(NOTHING, "running"), 1))).toBeNull();
+    expect(servingMachine(running())?.instanceId).toBe("i-1");
+    expect(servingMachine(stopping(running(), 1))).toBeNull();
+    expect(servingMachine(wished(running(), "running"))).toBeNull();
+    expect(servingMachine(wished(running(), "stopped"))).toBeNull();
+  });
+
+  it("is started anew so many times within an hour, and then left to people", () => {
+    const HOUR_MS = 3_600_000;
+    const first = oneMoreRestart([], 2, HOUR_MS) ?? [];
+    const second = oneMoreRestart(first, 2, HOUR_MS + 1) ?? [];
+    expect(second).toEqual([HOUR_MS, HOUR_MS + 1]);
+    expect(oneMoreRestart(second, 2, 2 * HOUR_MS - 1)).toBeNull();
+    expect(oneMoreRestart(second, 2, 2 * HOUR_MS)).toEqual([HOUR_MS + 1, 2 * HOUR_MS]);
+    expect(oneMoreRestart([], 0, HOUR_MS)).toBeNull();
+    expect(diedText(2)).toContain("more than 2 times within an hour");
+    expect(diedText(0)).not.toContain("within an hour");
   });
 });

@@ -1,5 +1,5 @@
-import { env } from "cloudflare:test";
-import { expect, it } from "vitest";
+import { env, runDurableObjectAlarm } from "cloudflare:test";
+import { afterEach, expect, it, vi } from "vitest";
 import { aControlPlane, aDockerEngine } from "../support/machine-server.ts";
 import { call } from "../support/platform.ts";
 import { until } from "../support/until.ts";
@@ -11,6 +11,10 @@ const docker = aDockerEngine();
 env.MOLECULE_ORG_ID = "org-of-both";
 env.CP_PROVISION_URL = controlPlane.url;
 env.DOCKER_HOST = docker.url;
+
+afterEach(() => {
+  vi.useRealTimers();
+});
 
 const headers = { "X-Molecule-Org-Id": "org-of-both" };
 const post = (path: string, json: unknown = {}) => call(path, { json, headers });
@@ -87,6 +91,26 @@ it("whoever registers before a machine is started does not lock its agent out", 
     const { status } = await call("/registry/register", { json, headers });
     return status === 200;
   });
+});
+
+it("a machine that went away by itself is asked for by its id once its agent is silent, and replaced", async () => {
+  const { body } = await post("/workspaces", { name: "mortal", runtime: "codex" });
+  const { id } = body;
+  await askedOf(id, 1);
+  await until("it runs", async () => (await controlPlane.show()).running.includes(id));
+  await firstRegistration(id);
+  await until("its start is known", async () => (await env.WORKSPACE.getByName(id).lookAfterMachines()) === null);
+  await fetch(`${controlPlane.url}/cp/workspaces/${id}`, { method: "DELETE" });
+  vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 91_000 });
+  await env.WORKSPACE.getByName(id).wake();
+  await runDurableObjectAlarm(env.MACHINE.getByName(id));
+  await env.WORKSPACE.getByName(id).wake();
+  await runDurableObjectAlarm(env.MACHINE.getByName(id));
+  expect((await askedOf(id, 5)).slice(2)).toEqual([
+    expect.stringMatching(/^GET \/cp\/workspaces\/:id\/status\?instance_id=i-/),
+    expect.stringMatching(/^DELETE \/cp\/workspaces\/:id\?instance_id=i-/),
+    "POST /cp/workspaces/provision",
+  ]);
 });
 
 it("a machine whose start answer is lost is stopped without an id, before another one starts", async () => {

@@ -36,7 +36,13 @@ export interface StartRequest {
 export interface MachineReport {
   readonly operation: number;
   readonly end:
-    | { readonly kind: "started"; readonly instanceId: string; readonly url: string | null }
+    | {
+        readonly kind: "started";
+        readonly instanceId: string;
+        readonly url: string | null;
+        /** Names of the secrets that it was started with. */
+        readonly secretKeys?: readonly string[];
+      }
     | { readonly kind: "refused" }
     | { readonly kind: "unknown" }
     | { readonly kind: "stopped" }

@@ -5,7 +5,7 @@ import { machineEnvironment } from "../../domain/machine-environment.ts";
 import { unwrap } from "../../domain/refusal.ts";
 import { log } from "../../log.ts";
 import { provisionerOf, stopWithRetry } from "../../provisioners/dispatcher.ts";
-import type { Provisioner } from "../../provisioners/provisioner.ts";
+import type { MachineRef, Provisioner, Running } from "../../provisioners/provisioner.ts";
 import { within } from "../../time-limit.ts";
 import { directoryStub, workspaceStub } from "../shared/stubs.ts";
 import type { MintedToken } from "../workspace/token-store.ts";
@@ -32,6 +32,15 @@ export class Machine extends DurableObject<Env> {
     if (!known) kv.put("job", job);
     else if (known.operation < job.operation) kv.put("next", job);
     if (!this.#running && (await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now());
+  }
+
+  /** Whether a machine runs, as the backend sees it now. It disturbs no operation, and can fail. */
+  async look(machine: MachineRef): Promise<Running["kind"]> {
+    const seen = await provisionerOf(this.env)?.isRunning(machine);
+    if (seen?.kind === "unknown") {
+      log.warn("machine.not_seen", { workspace_id: machine.workspaceId, reason: seen.reason });
+    }
+    return seen?.kind ?? "unknown";
   }
 
   override async alarm(): Promise<void> {
@@ -97,7 +106,7 @@ export class Machine extends DurableObject<Env> {
       files: token === null ? files : { ...files, [TOKEN_FILE]: token },
       resetSession,
     });
-    if (outcome.kind === "started") return outcome;
+    if (outcome.kind === "started") return { ...outcome, secretKeys: Object.keys(secrets.value).sort() };
     log.warn("machine.start_failed", { workspace_id: job.workspaceId, outcome: outcome.kind, reason: outcome.reason });
     return { kind: outcome.kind };
   }

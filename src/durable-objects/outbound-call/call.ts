@@ -12,6 +12,8 @@ export interface CallIntent {
   readonly reportTo: string;
   readonly url: string;
   readonly target: PushTarget;
+  /** The machine in which the agent runs; left out where the platform runs none. */
+  readonly instanceId?: string;
   /** The JSON-RPC request; null when it lies in R2 under `bodyKey`. */
   readonly body: string | null;
   readonly bodyKey: string | null;
@@ -33,6 +35,8 @@ export interface CallOutcome {
   readonly recorded: KeptText | null;
   readonly usage: Usage | null;
   readonly durationMs: number;
+  /** The backend was asked after the call failed, and this machine does not run any more. */
+  readonly deadInstanceId?: string;
 }
 
 /** A call's report to its workspace; the same report may come more than once. */

@@ -7,19 +7,21 @@ import {
   type Observation,
   type PushOutcome,
   type PushTarget,
+  tellsOfDeath,
 } from "../../domain/a2a-outcome.ts";
 import { unwrap } from "../../domain/refusal.ts";
 import { log } from "../../log.ts";
 import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import { isLargeBody, LARGE_BODY_BYTES, readLargeBody, storeLargeBody } from "../../storage/large-body.ts";
 import { within } from "../../time-limit.ts";
-import { workspaceStub } from "../shared/stubs.ts";
+import { machineStub, workspaceStub } from "../shared/stubs.ts";
 import type { CallAnswer, CallIntent, CallOutcome, KeptText, QueuePlace } from "./call.ts";
 import { CallState, type Ended } from "./call-state.ts";
 import { ANSWER_BYTES_MAX, CALL_CEILING_MS, observe } from "./observe.ts";
 
 /** An ended call answers repetitions this long after its workspace has confirmed the report. */
 const KEPT_MS = 24 * 60 * 60_000;
+const LOOK_TIMEOUT_MS = 8_000;
 const REPORT_TIMEOUT_MS = 10_000;
 const REPORT_AGAIN_MIN_MS = 1_000;
 const REPORT_AGAIN_MAX_MS = 5 * 60_000;
@@ -138,7 +140,9 @@ export class OutboundCall extends DurableObject<Env> {
       log.info("call.started", factsOf(intent));
       observed = await this.#observe(intent);
     }
-    const ended = await this.#kept(intent, observed, judgePush(observed, target), Date.now() - startedAt);
+    const container = await this.#containerOf(intent, observed);
+    const judged = judgePush(observed, { ...target, container });
+    const ended = await this.#kept(intent, observed, judged, Date.now() - startedAt);
     this.#state.end(attempt, ended);
     await this.ctx.storage.sync();
     const { delivered, row, durationMs } = ended.outcome;
@@ -152,6 +156,14 @@ export class OutboundCall extends DurableObject<Env> {
       duration_ms: durationMs,
     });
     return ended;
+  }
+
+  /** A failure that a dead container explains is looked into; whatever cannot be seen counts as alive. */
+  async #containerOf({ reportTo, instanceId }: CallIntent, observed: Observation): Promise<PushTarget["container"]> {
+    if (instanceId === undefined || !tellsOfDeath(observed)) return "none";
+    const machine = { workspaceId: reportTo, instanceId };
+    const seen = await within(machineStub(this.env, reportTo).look(machine), LOOK_TIMEOUT_MS).catch(() => "unknown");
+    return seen === "not_running" ? "dead" : "alive";
   }
 
   async #observe({ url, body, bodyKey }: CallIntent): Promise<Observation> {
@@ -180,7 +192,7 @@ export class OutboundCall extends DurableObject<Env> {
 
   /** The outcome with its texts where they fit; an answer that cannot be kept counts as one that could not be read. */
   async #kept(
-    { reportTo, target }: CallIntent,
+    { reportTo, target, instanceId }: CallIntent,
     observed: Observation,
     judged: PushOutcome,
     durationMs: number,
@@ -198,7 +210,8 @@ export class OutboundCall extends DurableObject<Env> {
       const answer = words === null ? null : await this.#keptText(reportTo, words);
       const recorded =
         responseBody === words ? answer : responseBody === null ? null : await this.#keptText(reportTo, responseBody);
-      return { at, answer, outcome: { ...plain(judged), row, recorded, usage, durationMs } };
+      const death = judged.containerDied && instanceId !== undefined ? { deadInstanceId: instanceId } : {};
+      return { at, answer, outcome: { ...plain(judged), row, recorded, usage, durationMs, ...death } };
     } catch (error) {
       log.error("call.answer_not_kept", {
         workspace_id: reportTo,

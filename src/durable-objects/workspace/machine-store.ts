@@ -1,4 +1,5 @@
 import type { Machine, Wish } from "../../domain/lifecycle.ts";
+import type { RestartContext } from "../../domain/restart-context.ts";
 
 /** What else is known of the wish that stands. Times in ms since 1970. */
 export interface WishFacts {
@@ -7,6 +8,10 @@ export interface WishFacts {
   /** Path to text; brought to the machine with its first start, later ones find what the user made of it. */
   readonly files: Readonly<Record<string, string>>;
   readonly resetSession: boolean;
+  /** When it was wished because the machine before had stopped by itself, within the last hour. */
+  readonly restarts: readonly number[];
+  /** What its agent is told once it is up; null when there is nothing to tell. */
+  readonly context: RestartContext | null;
 }
 
 /** A machine with the operation that works on it, or worked last. */
@@ -24,7 +29,14 @@ export interface StoredLifecycle {
 }
 
 const NOTHING_WISHED: Wish = { number: 0, machine: "stopped", served: true };
-const NO_FACTS: WishFacts = { wishedAt: 0, platformUrl: "", files: {}, resetSession: false };
+const NO_FACTS: WishFacts = {
+  wishedAt: 0,
+  platformUrl: "",
+  files: {},
+  resetSession: false,
+  restarts: [],
+  context: null,
+};
 
 interface WishRow extends Record<string, SqlStorageValue> {
   wish: number;
@@ -34,6 +46,8 @@ interface WishRow extends Record<string, SqlStorageValue> {
   platform_url: string;
   files: string;
   reset_session: number;
+  restarts: string;
+  context: string | null;
 }
 
 interface MachineRow extends Record<string, SqlStorageValue> {
@@ -65,11 +79,12 @@ export class MachineStore {
   /** Writes a wish, with what is known of it. */
   wish(wish: Wish, facts: WishFacts): void {
     this.#sql.exec(
-      `INSERT INTO lifecycle (id, wish, machine, served, wished_at, platform_url, files, reset_session)
-       VALUES (1, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO lifecycle (id, wish, machine, served, wished_at, platform_url, files, reset_session, restarts,
+         context)
+       VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET wish = excluded.wish, machine = excluded.machine, served = excluded.served,
          wished_at = excluded.wished_at, platform_url = excluded.platform_url, files = excluded.files,
-         reset_session = excluded.reset_session`,
+         reset_session = excluded.reset_session, restarts = excluded.restarts, context = excluded.context`,
       wish.number,
       wish.machine,
       wish.served ? 1 : 0,
@@ -77,6 +92,8 @@ export class MachineStore {
       facts.platformUrl,
       JSON.stringify(facts.files),
       facts.resetSession ? 1 : 0,
+      JSON.stringify(facts.restarts),
+      facts.context && JSON.stringify(facts.context),
     );
     this.#cache = null;
   }
@@ -120,6 +137,8 @@ export class MachineStore {
             platformUrl: wish.platform_url,
             files: JSON.parse(wish.files) as Record<string, string>,
             resetSession: wish.reset_session === 1,
+            restarts: JSON.parse(wish.restarts) as number[],
+            context: wish.context === null ? null : (JSON.parse(wish.context) as RestartContext),
           }
         : NO_FACTS,
       machines: machines.map((row) => ({

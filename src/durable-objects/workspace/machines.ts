@@ -3,8 +3,12 @@ import {
   afterStop,
   begin,
   bootstrapFailure,
+  diedText,
   type Lifecycle,
+  type Machine,
   nextStep,
+  oneMoreRestart,
+  servingMachine,
   stageOf,
   stopsPending,
   timeOutText,
@@ -12,6 +16,7 @@ import {
   wished,
 } from "../../domain/lifecycle.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import type { RestartContext, RestartReason } from "../../domain/restart-context.ts";
 import { log } from "../../log.ts";
 import { NO_BACKEND } from "../../provisioners/backend.ts";
 import type { MachineJob, MachineReport, StartFacts, StartRequest } from "../machine/job.ts";
@@ -41,6 +46,8 @@ export interface Provision {
   readonly platformUrl: string;
   readonly files: Readonly<Record<string, string>> | null;
   readonly resetSession: boolean;
+  /** Left out where it is no restart. */
+  readonly because?: RestartReason;
 }
 
 /**
@@ -53,6 +60,7 @@ export class Machines implements Clock, Errands {
   readonly #settings: MachineSettings;
   readonly #handOver: (job: MachineJob) => Promise<void>;
   readonly #apply: (work: (now: number) => void) => Promise<void>;
+  readonly #tellAgent: (context: RestartContext, now: number) => void;
   #fresh: MachineJob[] = [];
 
   constructor(
@@ -60,15 +68,17 @@ export class Machines implements Clock, Errands {
     settings: MachineSettings,
     handOver: (job: MachineJob) => Promise<void>,
     apply: (work: (now: number) => void) => Promise<void>,
+    tellAgent: (context: RestartContext, now: number) => void,
   ) {
     this.#core = core;
     this.#settings = settings;
     this.#handOver = handOver;
     this.#apply = apply;
+    this.#tellAgent = tellAgent;
   }
 
   /** A machine is wanted, whatever runs now is replaced; the workspace is provisioning until its agent registers. */
-  provision({ platformUrl, files, resetSession }: Provision, now: number): void {
+  provision(provision: Provision, now: number): void {
     const { profile, events } = this.#core;
     this.#disown(now);
     profile.set({
@@ -81,18 +91,22 @@ export class Machines implements Clock, Errands {
     });
     const { name, tier, runtime } = profile.get();
     events.record("WORKSPACE_PROVISIONING", JSON.stringify({ name, tier, runtime }), now * 1000);
-    this.start({ platformUrl, files, resetSession }, now);
+    this.start(provision, now);
   }
 
   /** The same for a workspace whose creation has told all of that already. */
-  start({ platformUrl, files, resetSession }: Provision, now: number): void {
-    const { machines } = this.#core;
+  start({ platformUrl, files, resetSession, because }: Provision, now: number): void {
+    const { machines, profile } = this.#core;
     const before = machines.get().facts;
+    const { lastSeen } = profile.get();
     const facts = {
+      ...before,
       wishedAt: now,
       platformUrl: platformUrl === "" ? before.platformUrl : platformUrl,
       files: files ?? before.files,
       resetSession,
+      restarts: because === "asked" ? [] : before.restarts,
+      context: because ? { reason: because, restartedAt: now, lastSeen, secretKeys: null } : null,
     };
     this.#wish("running", facts);
     this.#advance(now);
@@ -158,6 +172,47 @@ export class Machines implements Clock, Errands {
     return true;
   }
 
+  /**
+   * The backend has seen that a machine does not run any more. The one that serves the wish gets a successor, unless
+   * that has happened too often already.
+   */
+  died(instanceId: string, now: number): void {
+    const { machines, profile, events, config } = this.#core;
+    const { status, workspaceId } = profile.get();
+    const { facts } = machines.get();
+    const isUp = status === "online" || status === "degraded";
+    if (this.serving?.instanceId !== instanceId || (!isUp && status !== "offline")) return;
+    log.warn("machine.died", { workspace_id: workspaceId, instance_id: instanceId });
+    if (isUp) {
+      profile.set({ status: "offline", absentSince: null });
+      events.record("WORKSPACE_OFFLINE", "{}", now * 1000);
+    }
+    const perHour = config.MACHINE_RESTARTS_PER_HOUR;
+    const restarts = oneMoreRestart(facts.restarts, perHour, now);
+    if (restarts === null) {
+      fail(this.#core, diedText(perHour), { source: "health_sweep" }, now);
+      this.stop(now);
+      return;
+    }
+    machines.wish(machines.get().wish, { ...facts, restarts });
+    this.provision({ platformUrl: "", files: null, resetSession: false, because: "died" }, now);
+  }
+
+  /** The machine in which the workspace's agent should be; null while none is known to run. */
+  get serving(): Machine | null {
+    return servingMachine(this.#core.machines.get());
+  }
+
+  /** Tells an agent that is up why it was started anew, once the machine's start is known. */
+  greet(now: number): void {
+    const { machines, profile } = this.#core;
+    const { wish, facts } = machines.get();
+    const { status } = profile.get();
+    if (facts.context?.secretKeys == null || (status !== "online" && status !== "degraded")) return;
+    machines.wish(wish, { ...facts, context: null });
+    this.#tellAgent(facts.context, now);
+  }
+
   /** The last word before a start is made; null when nobody wants it any more. */
   beginStart({ operation, token }: StartRequest, now: number): StartFacts | null {
     const { machines, profile, tokens } = this.#core;
@@ -183,7 +238,7 @@ export class Machines implements Clock, Errands {
     } else {
       const { lifecycle, verdict } = afterStart(known, machine.start, end);
       this.#write(known, lifecycle, machine);
-      if (verdict === "started" && end.kind === "started") this.#started(end.url);
+      if (verdict === "started" && end.kind === "started") this.#started(end, now);
       if (verdict === "failed") {
         this.#disown(now);
         this.#failed(PROVISIONING_FAILED, {}, now);
@@ -273,12 +328,14 @@ export class Machines implements Clock, Errands {
     if (after.wish !== before.wish) machines.wish(after.wish, machines.get().facts);
   }
 
-  #started(url: string | null): void {
+  #started({ url, secretKeys = [] }: Extract<MachineReport["end"], { kind: "started" }>, now: number): void {
     const { machines, profile } = this.#core;
     const { wish, facts } = machines.get();
+    const context = facts.context && { ...facts.context, secretKeys };
     // The machine has them now; what its user makes of them there is not written over.
-    machines.wish(wish, { ...facts, files: {}, resetSession: false });
+    machines.wish(wish, { ...facts, files: {}, resetSession: false, context });
     if (url !== null && profile.get().url === null && profile.get().status === "provisioning") profile.set({ url });
+    this.greet(now);
   }
 
   /** The wish has its verdict; a machine that may come of it yet is stopped. */

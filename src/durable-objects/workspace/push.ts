@@ -1,5 +1,6 @@
 import { busyRefusal } from "../../domain/a2a-outcome.ts";
 import { digestOf } from "../../domain/credential.ts";
+import { servingMachine } from "../../domain/lifecycle.ts";
 import { findRepeat } from "../../domain/queue-item.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { log } from "../../log.ts";
@@ -250,13 +251,14 @@ export class Push implements Clock {
 
   #intentOf(call: StoredCall): Omit<CallIntent, "body" | "bodyKey"> {
     const { workspaceId, name } = this.#core.profile.get();
+    const instanceId = servingMachine(this.#core.machines.get())?.instanceId;
     return {
       callId: call.call_id,
       attempt: call.seq,
       reportTo: workspaceId,
       url: call.url,
-      // Without a backend there is no container that could have died.
       target: { name, method: call.method, container: "none", nativeSession: call.native_session === 1 },
+      ...(instanceId == null ? {} : { instanceId }),
     };
   }
 }

@@ -267,4 +267,11 @@ INSERT OR IGNORE INTO retries
 DROP INDEX delegations_retried;
 `,
   },
+  {
+    id: 5,
+    sql: `
+ALTER TABLE lifecycle ADD COLUMN restarts TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(restarts));
+ALTER TABLE lifecycle ADD COLUMN context TEXT CHECK (json_valid(context));
+`,
+  },
 ];

@@ -41,6 +41,7 @@ import { type ActivityPage, EMPTY_PAGE, type NewActivity, type RowsPage } from "
 import { type LargeTexts, withLargeTexts } from "./large-texts.ts";
 import { LISTEN_HEADER, type ListenInput } from "./listen.ts";
 import { Listeners } from "./listeners.ts";
+import { MachineHealth } from "./machine-health.ts";
 import { type MachineSettings, Machines } from "./machines.ts";
 import { type IncomingMessage, Messages, type Sender } from "./messages.ts";
 import { newProfile } from "./new-profile.ts";
@@ -52,6 +53,7 @@ import { Push, type PushReceived } from "./push.ts";
 import { Queue, type QueueReader } from "./queue.ts";
 import { Rebuild, type RebuildOrder, type RebuildPart, type Standing } from "./rebuild.ts";
 import { Receptions } from "./receptions.ts";
+import { tellRestart } from "./restart-telling.ts";
 import { Retention } from "./retention.ts";
 import { WORKSPACE_SCHEMA } from "./schema.ts";
 import { LIFECYCLE_NET_MS, type Receivers } from "./telling.ts";
@@ -133,6 +135,16 @@ export class Workspace extends DurableObject<Env> {
       machineSettings(core.config),
       (job) => machineStub(env, job.workspaceId).take(job),
       (work) => this.#turns.apply(work),
+      (context, now) => tellRestart(core, this.#push, context, now),
+    );
+    const health = new MachineHealth(
+      core,
+      this.#machines,
+      (instanceId) => {
+        const { workspaceId } = core.profile.get();
+        return machineStub(env, workspaceId).look({ workspaceId, instanceId });
+      },
+      (work) => this.#turns.apply(work),
     );
     this.#rebuild = new Rebuild(ctx.storage, this.#schema, core, this.#push);
     this.#blobs = blobs;
@@ -166,6 +178,7 @@ export class Workspace extends DurableObject<Env> {
         this.#queue,
         this.#files,
         this.#machines,
+        health,
         new Retention(core, blobs),
       ],
     });
@@ -237,7 +250,8 @@ export class Workspace extends DurableObject<Env> {
     // Skipped, it must not stand in the way of an earlier mark that is still on its way.
     if (isAtRest && restart === undefined) return;
     await this.#marked(treeVersion, (now) => {
-      this.#machines.provision({ platformUrl, files: null, resetSession: restart?.resetSession ?? false }, now);
+      const { resetSession = false } = restart ?? {};
+      this.#machines.provision({ platformUrl, files: null, resetSession, because: "asked" }, now);
     });
   }
 
@@ -353,6 +367,7 @@ export class Workspace extends DurableObject<Env> {
         const registered = this.#presence.register(access, registration, minted, fingerprint, now);
         // Who asks for its messages from now on finds what waited for it.
         if (registered.deliveryMode === "poll") this.#push.drain(0, now);
+        this.#machines.greet(now);
         return registered;
       },
       { absent: () => this.#requireUnpurged() },
@@ -364,6 +379,7 @@ export class Workspace extends DurableObject<Env> {
       const { inboundSecret, once: events } = this.#presence.heartbeat(input.beat, now);
       once.push(...events);
       this.#push.drain(input.beat.activeTasks, now);
+      this.#machines.greet(now);
       return { inboundSecret };
     });
   }
@@ -468,7 +484,13 @@ export class Workspace extends DurableObject<Env> {
 
   /** An outgoing call's outcome; there is nobody to hear it when the workspace is gone. */
   reportCall(report: CallReport): Promise<Reply<{ place: QueuePlace | null }>> {
-    return this.#turns.take(null, ({ now }) => this.#push.report(report, now), { absent: () => ({ place: null }) });
+    const { deadInstanceId } = report.outcome;
+    const taken = ({ now }: Turn) => {
+      const answer = this.#push.report(report, now);
+      if (deadInstanceId !== undefined) this.#machines.died(deadInstanceId, now);
+      return answer;
+    };
+    return this.#turns.take(null, taken, { absent: () => ({ place: null }) });
   }
 
   /** One item of the queue, for an operator, for this workspace under its own token, or for a verified caller. */
