@@ -1,4 +1,5 @@
 import { getCACertificates } from "node:tls";
+import { MACHINE_CALL_HEADER } from "../../src/domain/machine-call.ts";
 import { NOT_SENT_HEADER } from "../../src/durable-objects/outbound-call/not-sent.ts";
 import type { Variables } from "./variables.ts";
 
@@ -10,6 +11,11 @@ const SCRIPT = `export default {
   async fetch(request, env) {
     const url = new URL(request.url);
     if (url.origin === env.DATABASE_ORIGIN) return env.DATABASE.fetch(request);
+    if (env.MACHINES && request.headers.has("${MACHINE_CALL_HEADER}")) {
+      const call = new Request(request);
+      call.headers.delete("${MACHINE_CALL_HEADER}");
+      return env.MACHINES.fetch(call);
+    }
     if (env.PROBES && !(await answers(env.NETWORK, url))) {
       return new Response(null, { status: 502, headers: { "${NOT_SENT_HEADER}": "nothing listens at " + url.host } });
     }
@@ -40,9 +46,10 @@ async function answers(network, { hostname, port, protocol }) {
 /**
  * The Worker that every outgoing call passes. It leads to the database's local endpoint and otherwise to a network that
  * judges the address a name resolved to: what `global_fetch_strictly_public` does for a deployment. In open dev mode
- * agents may be called on this machine, and one that does not listen is told from one that broke off.
+ * agents may be called on this machine, and one that does not listen is told from one that broke off. Where containers
+ * run here, calls to those may be made in every mode: only the platform itself can mark a call as such.
  */
-export function outboundWorker({ NEON_FETCH_ENDPOINT }: Variables, allowPrivate: boolean) {
+export function outboundWorker({ NEON_FETCH_ENDPOINT }: Variables, allowPrivate: boolean, hasMachines = false) {
   const database = NEON_FETCH_ENDPOINT ? new URL(NEON_FETCH_ENDPOINT) : null;
   const allowed = allowPrivate ? { allow: ["public", "private"], deny: LINK_LOCAL } : { allow: ["public"] };
   // The certificates that Node trusts too, those of NODE_EXTRA_CA_CERTS among them.
@@ -54,6 +61,7 @@ export function outboundWorker({ NEON_FETCH_ENDPOINT }: Variables, allowPrivate:
     bindings: { DATABASE_ORIGIN: database?.origin ?? "", PROBES: allowPrivate },
     serviceBindings: {
       NETWORK: { network: { ...allowed, tlsOptions } },
+      ...(hasMachines && { MACHINES: { network: { allow: ["127.0.0.0/8"] } } }),
       ...(database && { DATABASE: { external: { address: database.host, http: {} } } }),
     },
   };

@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare } from "miniflare";
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from "wrangler";
 import { parseConfig, pushUrlPolicy } from "../../src/config.ts";
+import { tellsMachineUrls } from "../../src/provisioners/backend.ts";
 import { tickCrons } from "./cron.ts";
 import { LogRelay } from "./log-relay.ts";
 import { OUTBOUND_WORKER, outboundWorker } from "./outbound.ts";
@@ -66,7 +67,8 @@ function scheduledAt(cron: string, at: Date): string {
 function miniflareOptions({ dataDir, bundle, port, variables, docker, onCrash }: RuntimeOptions) {
   const { workerOptions, externalWorkers } = unstable_getMiniflareWorkerOptions(WRANGLER_CONFIG);
   const { vars } = unstable_readConfig({ config: WRANGLER_CONFIG });
-  const { allowPrivate } = pushUrlPolicy(parseConfig(variables));
+  const config = parseConfig({ ...variables, ...(docker && { DOCKER: docker }) });
+  const { allowPrivate } = pushUrlPolicy(config);
   const bundleDir = dirname(bundle);
   const worker = {
     ...workerOptions,
@@ -92,7 +94,7 @@ function miniflareOptions({ dataDir, bundle, port, variables, docker, onCrash }:
     resourcePersistencePath: join(dataDir, "state"),
     handleStructuredLogs: relayLogs(),
     unsafeHandleRuntimeRestart: () => onCrash("the Worker runtime ended"),
-    workers: [worker, outboundWorker(variables, allowPrivate), ...externalWorkers],
+    workers: [worker, outboundWorker(variables, allowPrivate, tellsMachineUrls(config)), ...externalWorkers],
   });
 }
 

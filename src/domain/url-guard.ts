@@ -8,6 +8,9 @@ export interface UrlPolicy {
   readonly requireHostname: boolean;
 }
 
+/** For the URL of a machine that the platform's own backend started: nobody else has named it. */
+export const MACHINE_URL_POLICY: UrlPolicy = { allowPrivate: true, requireHostname: false };
+
 export type UrlCheck = { readonly ok: true } | { readonly ok: false; readonly refusal: Refusal };
 
 const SCHEME = /^([a-z][a-z0-9+.-]*):/i;

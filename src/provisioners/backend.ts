@@ -20,6 +20,11 @@ export function hasProvisioner(config: Config): boolean {
   return backendOf(config) !== null;
 }
 
+/** Whether the backend knows where the agents of its machines are called. */
+export function tellsMachineUrls(config: Config): boolean {
+  return backendOf(config) === "docker" && config.docker?.isLocal === true;
+}
+
 /** The tier of a workspace that nobody gave one. */
 export function defaultTier(config: Config): number {
   return backendOf(config) === "control_plane" ? CONTROL_PLANE_TIER : OWN_TIER;

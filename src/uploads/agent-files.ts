@@ -1,9 +1,10 @@
 import type { Config } from "../config.ts";
 import { pushUrlPolicy } from "../config.ts";
 import { sanitiseFilename, sanitiseFilenameBytes } from "../domain/filename.ts";
+import { MACHINE_CALL_HEADER } from "../domain/machine-call.ts";
 import { UNKNOWN_MIME_TYPE } from "../domain/mime-type.ts";
 import { Refusal } from "../domain/refusal.ts";
-import { checkPushUrl } from "../domain/url-guard.ts";
+import { checkPushUrl, MACHINE_URL_POLICY } from "../domain/url-guard.ts";
 import { ForwardedBody } from "./forward-body.ts";
 import { attachment, filenameOf, parseHeaderValue } from "./header-value.ts";
 
@@ -12,6 +13,8 @@ export interface FileAgent {
   readonly url: string | null;
   readonly inboundSecret: string;
   readonly external: boolean;
+  /** The platform's own backend has told the URL. */
+  readonly isMachineUrl?: boolean;
 }
 
 const INGEST_PATH = "/internal/chat/uploads/ingest";
@@ -28,7 +31,7 @@ const INERT = { "Content-Security-Policy": "sandbox", "X-Content-Type-Options": 
 export async function forwardUpload(agent: FileAgent, request: Request, config: Config): Promise<Response> {
   const url = agentUrl(agent, INGEST_PATH, "upload", config);
   const body = new ForwardedBody(request, config.UPLOAD_REQUEST_BYTES);
-  const headers = { ...authorization(agent), "Content-Type": request.headers.get("Content-Type") ?? "" };
+  const headers = { ...ownHeaders(agent), "Content-Type": request.headers.get("Content-Type") ?? "" };
   const sent = callAgent(url, { method: "POST", headers, body: body.stream, signal: body.fault });
   const answer = await sent.catch(async (error) => {
     throw (await body.giveUp()) ?? error;
@@ -44,7 +47,7 @@ export async function forwardUpload(agent: FileAgent, request: Request, config: 
 /** Reads a file of a push agent by its checked path; it comes back as a file to be saved, whatever the agent says. */
 export async function readAgentFile(agent: FileAgent, path: string, config: Config): Promise<Response> {
   const url = agentUrl(agent, `${READ_PATH}?path=${encodeURIComponent(path)}`, "download", config);
-  const answer = await callAgent(url, { headers: authorization(agent) });
+  const answer = await callAgent(url, { headers: ownHeaders(agent) });
   const length = answer.headers.get("Content-Length");
   const headers = {
     ...INERT,
@@ -68,19 +71,20 @@ export function checkReadablePath(path: string | undefined): string {
 }
 
 /** Refuses an agent without a URL: one that was never to have one, and one that is still starting. */
-function agentUrl({ url, external }: FileAgent, path: string, what: "upload" | "download", config: Config): string {
+function agentUrl(agent: FileAgent, path: string, what: "upload" | "download", config: Config): string {
+  const { url, external, isMachineUrl } = agent;
   if (url === null && external) {
     const error = `workspace has no callback URL — chat ${what} requires push-mode + public URL`;
     throw new Refusal("upload.no_callback_url", { error });
   }
   if (url === null) throw new Refusal("upload.url_not_registered");
-  const check = checkPushUrl(url, pushUrlPolicy(config));
+  const check = checkPushUrl(url, isMachineUrl ? MACHINE_URL_POLICY : pushUrlPolicy(config));
   if (!check.ok) throw new Refusal("a2a.not_routable");
   return url.replace(/\/+$/, "") + path;
 }
 
-function authorization({ inboundSecret }: FileAgent): Record<string, string> {
-  return { Authorization: `Bearer ${inboundSecret}` };
+function ownHeaders({ inboundSecret, isMachineUrl = false }: FileAgent): Record<string, string> {
+  return { Authorization: `Bearer ${inboundSecret}`, ...(isMachineUrl && { [MACHINE_CALL_HEADER]: "1" }) };
 }
 
 async function callAgent(url: string, { signal, ...init }: RequestInit): Promise<Response> {

@@ -4,12 +4,15 @@ import type { AddressInfo } from "node:net";
 import { convertV4MiniflareOptions, Miniflare } from "miniflare";
 import { expect, it, onTestFinished } from "vitest";
 import { OUTBOUND_WORKER, outboundWorker } from "../../scripts/local/outbound.ts";
+import { MACHINE_CALL_HEADER } from "../../src/domain/machine-call.ts";
 
 /** Calls what the path names, with the body that it got. */
 const CALLER = `export default {
   async fetch(request) {
     const { pathname } = new URL(request.url);
-    const answer = await fetch(decodeURIComponent(pathname.slice(1)), { method: "POST", body: request.body, redirect: "manual" })
+    const mark = request.headers.get("x-mark");
+    const headers = mark === null ? {} : { [mark]: "1" };
+    const answer = await fetch(decodeURIComponent(pathname.slice(1)), { method: "POST", headers, body: request.body, redirect: "manual" })
       .catch((error) => new Response(error.message, { status: 599 }));
     const reason = answer.headers.get("x-posthouse-not-sent");
     return new Response(reason ?? answer.body, { status: answer.status });
@@ -21,6 +24,7 @@ const REFUSED = { status: 599, body: "address not allowed, or certificate not tr
 async function anEchoOnLoopback(): Promise<number> {
   const server = createServer((request, response) => {
     if (request.url === "/moved") response.writeHead(302, { Location: "/" });
+    if (request.headers[MACHINE_CALL_HEADER]) response.writeHead(418);
     request.pipe(response);
   }).listen(0, "127.0.0.1");
   onTestFinished(() => void server.close());
@@ -29,7 +33,7 @@ async function anEchoOnLoopback(): Promise<number> {
 }
 
 /** Calls a URL from inside workerd, behind the outbound Worker. */
-function aCaller(options: { endpoint?: string; allowPrivate: boolean }) {
+function aCaller(options: { endpoint?: string; allowPrivate: boolean; hasMachines?: boolean }) {
   const variables = options.endpoint ? { NEON_FETCH_ENDPOINT: options.endpoint } : {};
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
@@ -45,14 +49,14 @@ function aCaller(options: { endpoint?: string; allowPrivate: boolean }) {
           modules: [{ type: "ESModule", path: "caller.js", contents: CALLER }],
           outboundService: OUTBOUND_WORKER,
         },
-        outboundWorker(variables, options.allowPrivate),
+        outboundWorker(variables, options.allowPrivate, options.hasMachines),
       ],
     }),
   );
   onTestFinished(() => miniflare.dispose());
-  return async (url: string, body = "a parcel") => {
+  return async (url: string, body = "a parcel", mark: string | null = null) => {
     const target = new URL(encodeURIComponent(url), await miniflare.ready);
-    const answer = await fetch(target, { method: "POST", body });
+    const answer = await fetch(target, { method: "POST", body, headers: mark === null ? {} : { "x-mark": mark } });
     return { status: answer.status, body: await answer.text() };
   };
 }
@@ -87,4 +91,15 @@ it("says of a call for which no connection comes about that nothing was sent", a
     status: 502,
     body: `nothing listens at localhost:${port}`,
   });
+});
+
+it("lets marked calls pass to containers on this machine, unmarked, and only where there are any", async () => {
+  const container = await anEchoOnLoopback();
+  const url = `http://127.0.0.1:${container}/`;
+  const call = aCaller({ allowPrivate: false, hasMachines: true });
+  expect(await call(url, "a parcel", MACHINE_CALL_HEADER)).toEqual({ status: 200, body: "a parcel" });
+  expect(await call(url)).toEqual(REFUSED);
+  expect(await call("http://192.168.0.1/", "a parcel", MACHINE_CALL_HEADER)).toMatchObject({ status: 599 });
+  const without = aCaller({ allowPrivate: false });
+  expect(await without(url, "a parcel", MACHINE_CALL_HEADER)).toEqual(REFUSED);
 });

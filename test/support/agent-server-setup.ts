@@ -73,7 +73,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
     const agent = agentOf(name);
     if (kind === "control") return control(response, rest[0] ?? "", agent, body);
     agent.received.push({ body, headers: request.headers });
-    await behave(response, rest.join("/"), agent, body);
+    // The agent of a container is called at the root of its port.
+    await behave(response, rest.join("/") || "echo", agent, body);
   });
   await new Promise<void>((resolve, reject) => server.once("error", reject).listen(0, "127.0.0.1", resolve));
   const address = server.address();

@@ -36,6 +36,8 @@ export interface DockerArrangement {
   readonly registry?: readonly string[];
   /** How much an engine tells of the progress of a pull. */
   readonly pullBytes?: number;
+  /** The port that containers are published at from now on. */
+  readonly hostPort?: string;
   readonly stranger?: { readonly name: string; readonly labels: Readonly<Record<string, string>> };
 }
 
@@ -51,6 +53,7 @@ export class SmallDocker implements Machines {
   readonly #images = new Set<string>();
   #registry: ReadonlySet<string> | null = null;
   #pullBytes = 0;
+  #hostPort = "49153";
 
   answer(method: string, url: URL, body: Buffer): Reply {
     const [, , family, second = "", third = ""] = url.pathname.split("/").map(decodeURIComponent);
@@ -67,7 +70,7 @@ export class SmallDocker implements Machines {
       case "POST containers stop":
         return this.#with(second, (container) => this.#stop(container));
       case "GET containers json":
-        return this.#with(second, inspected);
+        return this.#with(second, (container) => inspected(container, this.#hostPort));
       case "PUT containers archive":
         return this.#with(second, (container) => unpack(container, query.get("path") ?? "", body));
       case "DELETE volumes":
@@ -90,7 +93,8 @@ export class SmallDocker implements Machines {
   }
 
   arrange(what: unknown): void {
-    const { registry, pullBytes = 0, stranger } = what as DockerArrangement;
+    const { registry, pullBytes = 0, stranger, hostPort = this.#hostPort } = what as DockerArrangement;
+    this.#hostPort = hostPort;
     this.#pullBytes = pullBytes;
     if (registry) this.#registry = new Set(registry);
     if (stranger) this.#add(stranger.name, { Image: "postgres", Env: [], Labels: stranger.labels, HostConfig: {} });
@@ -173,7 +177,7 @@ export class SmallDocker implements Machines {
   }
 }
 
-function inspected({ id, name, isRunning, body }: Container): Reply {
+function inspected({ id, name, isRunning, body }: Container, hostPort: string): Reply {
   const published = Object.keys(body.HostConfig.PortBindings ?? {});
   return said(200, {
     Id: id,
@@ -182,7 +186,7 @@ function inspected({ id, name, isRunning, body }: Container): Reply {
     State: { Status: isRunning ? "running" : "created", Running: isRunning, Paused: false, ExitCode: 0 },
     Config: { Image: body.Image, Env: body.Env, Labels: body.Labels },
     NetworkSettings: {
-      Ports: Object.fromEntries(published.map((port) => [port, [{ HostIp: "127.0.0.1", HostPort: "49153" }]])),
+      Ports: Object.fromEntries(published.map((port) => [port, [{ HostIp: "127.0.0.1", HostPort: hostPort }]])),
     },
   });
 }

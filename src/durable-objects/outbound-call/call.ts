@@ -14,6 +14,8 @@ export interface CallIntent {
   readonly target: PushTarget;
   /** The machine in which the agent runs; left out where the platform runs none. */
   readonly instanceId?: string;
+  /** The URL is that of this machine, from the backend itself. */
+  readonly isMachineUrl?: boolean;
   /** The JSON-RPC request; null when it lies in R2 under `bodyKey`. */
   readonly body: string | null;
   readonly bodyKey: string | null;

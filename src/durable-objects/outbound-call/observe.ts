@@ -1,5 +1,6 @@
 import { isCloudflareMade, type Observation } from "../../domain/a2a-outcome.ts";
-import { checkPushUrl, type UrlPolicy } from "../../domain/url-guard.ts";
+import { MACHINE_CALL_HEADER } from "../../domain/machine-call.ts";
+import { checkPushUrl, MACHINE_URL_POLICY, type UrlPolicy } from "../../domain/url-guard.ts";
 import { withDeadline } from "../../time-limit.ts";
 import { NOT_SENT_HEADER } from "./not-sent.ts";
 
@@ -16,24 +17,26 @@ export interface Call {
   readonly ceilingMs: number;
   /** Whether calls pass what knows of connections; in a deployment such a header would be the agent's own. */
   readonly isProbed?: boolean;
+  /** The platform's own backend has told the URL. */
+  readonly isMachineUrl?: boolean;
 }
 
 /** Makes one call, once, and tells what came of it. Redirects are answers: nothing is followed. Never throws. */
 export async function observe(call: Call): Promise<Observation> {
-  const check = checkPushUrl(call.url, call.policy);
+  const check = checkPushUrl(call.url, call.isMachineUrl ? MACHINE_URL_POLICY : call.policy);
   if (!check.ok) return { kind: "guard_refused", reason: check.refusal.message };
   return withDeadline(call.ceilingMs, (deadline) => observeUntil(deadline, call));
 }
 
 async function observeUntil(
   signal: AbortSignal,
-  { url, body, answerBytesMax, isProbed = false }: Call,
+  { url, body, answerBytesMax, isProbed = false, isMachineUrl = false }: Call,
 ): Promise<Observation> {
   let response: Response;
   try {
     response = await fetch(url, {
       method: "POST",
-      headers: { "Content-Type": "application/json" },
+      headers: { "Content-Type": "application/json", ...(isMachineUrl && { [MACHINE_CALL_HEADER]: "1" }) },
       body,
       redirect: "manual",
       signal,

@@ -166,7 +166,7 @@ export class OutboundCall extends DurableObject<Env> {
     return seen === "not_running" ? "dead" : "alive";
   }
 
-  async #observe({ url, body, bodyKey }: CallIntent): Promise<Observation> {
+  async #observe({ url, body, bodyKey, isMachineUrl = false }: CallIntent): Promise<Observation> {
     const stored = bodyKey === null ? body : await this.#stored(bodyKey);
     // Nothing was sent, which is all that this kind says.
     if (stored === null) return { kind: "not_sent", reason: "the stored request is gone" };
@@ -176,6 +176,7 @@ export class OutboundCall extends DurableObject<Env> {
       body: stored,
       policy: pushUrlPolicy(config),
       isProbed: config.localPlatform,
+      isMachineUrl,
       answerBytesMax: this.#blobs ? ANSWER_BYTES_MAX : LARGE_BODY_BYTES,
       ceilingMs: CALL_CEILING_MS,
     });

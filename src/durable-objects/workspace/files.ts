@@ -60,7 +60,8 @@ export class Files implements Clock {
     const mode = deliveryModeOf(this.#core.profile.get());
     // An agent that polls is never to have a callback URL, whatever it registered.
     if (mode === "poll") return { mode, agent: { url: null, inboundSecret, external: true } };
-    return { mode, agent: { url, inboundSecret, external: runtime === "external" } };
+    const isMachineUrl = url !== null && this.#core.machines.serving()?.url === url;
+    return { mode, agent: { url, inboundSecret, external: runtime === "external", isMachineUrl } };
   }
 
   renew(uploadId: string, now: number): boolean {

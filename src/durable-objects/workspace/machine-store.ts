@@ -1,4 +1,4 @@
-import type { Machine, Wish } from "../../domain/lifecycle.ts";
+import { type Machine, servingMachine, type Wish } from "../../domain/lifecycle.ts";
 import type { RestartContext } from "../../domain/restart-context.ts";
 
 /** What else is known of the wish that stands. Times in ms since 1970. */
@@ -17,6 +17,8 @@ export interface WishFacts {
 /** A machine with the operation that works on it, or worked last. */
 export interface StoredMachine extends Machine {
   readonly operation: number;
+  /** Where the agent in it is called, as the backend tells; null where the agent has to say it itself. */
+  readonly url: string | null;
   /** When the operation was handed over last; it is handed over again until its outcome is known. */
   readonly handedAt: number;
 }
@@ -60,6 +62,7 @@ interface MachineRow extends Record<string, SqlStorageValue> {
   next_at: number;
   operation: number;
   handed_at: number;
+  url: string | null;
 }
 
 /** The wish that stands and every machine whose stop has not been confirmed. */
@@ -74,6 +77,13 @@ export class MachineStore {
   get(): StoredLifecycle {
     this.#cache ??= this.#read();
     return this.#cache;
+  }
+
+  /** The machine in which the workspace's agent should be; null while none is known to run. */
+  serving(): StoredMachine | null {
+    const known = this.get();
+    const start = servingMachine(known)?.start;
+    return known.machines.find((machine) => machine.start === start) ?? null;
   }
 
   /** Writes a wish, with what is known of it. */
@@ -101,8 +111,8 @@ export class MachineStore {
   put(machine: StoredMachine): void {
     this.#sql.exec(
       `INSERT OR REPLACE INTO machines
-         (start, wish, state, instance_id, stopping, stop_failures, next_at, operation, handed_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         (start, wish, state, instance_id, stopping, stop_failures, next_at, operation, handed_at, url)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       machine.start,
       machine.wish,
       machine.state,
@@ -112,6 +122,7 @@ export class MachineStore {
       machine.nextAt,
       machine.operation,
       machine.handedAt,
+      machine.url,
     );
     this.#cache = null;
   }
@@ -151,6 +162,7 @@ export class MachineStore {
         nextAt: row.next_at,
         operation: row.operation,
         handedAt: row.handed_at,
+        url: row.url,
       })),
     };
   }

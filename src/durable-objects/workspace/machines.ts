@@ -5,10 +5,8 @@ import {
   bootstrapFailure,
   diedText,
   type Lifecycle,
-  type Machine,
   nextStep,
   oneMoreRestart,
-  servingMachine,
   stageOf,
   stopsPending,
   timeOutText,
@@ -199,8 +197,8 @@ export class Machines implements Clock, Errands {
   }
 
   /** The machine in which the workspace's agent should be; null while none is known to run. */
-  get serving(): Machine | null {
-    return servingMachine(this.#core.machines.get());
+  get serving(): StoredMachine | null {
+    return this.#core.machines.serving();
   }
 
   /** Tells an agent that is up why it was started anew, once the machine's start is known. */
@@ -237,7 +235,7 @@ export class Machines implements Clock, Errands {
       this.#write(known, afterStop(known, machine.start, end.kind === "stopped", now), machine);
     } else {
       const { lifecycle, verdict } = afterStart(known, machine.start, end);
-      this.#write(known, lifecycle, machine);
+      this.#write(known, lifecycle, { ...machine, url: end.kind === "started" ? end.url : null });
       if (verdict === "started" && end.kind === "started") this.#started(end, now);
       if (verdict === "failed") {
         this.#disown(now);
@@ -308,7 +306,7 @@ export class Machines implements Clock, Errands {
     }
     const operation = this.#core.flush.nextVersion();
     const machine = step.kind === "start" ? begin(known.wish, operation) : { ...step.machine, stopping: true };
-    const stored: StoredMachine = { ...machine, operation, handedAt: now };
+    const stored: StoredMachine = { ...machine, operation, handedAt: now, url: null };
     machines.put(stored);
     this.#fresh.push(this.#jobOf(stored));
     log.info(`machine.${step.kind}_wanted`, { workspace_id: this.#core.profile.get().workspaceId, operation });
@@ -323,7 +321,7 @@ export class Machines implements Clock, Errands {
   #write(before: Lifecycle, after: Lifecycle, touched: StoredMachine): void {
     const { machines } = this.#core;
     const machine = after.machines.find(({ start }) => start === touched.start);
-    if (machine) machines.put({ ...touched, ...machine });
+    if (machine) machines.put({ ...touched, ...machine, url: touched.url });
     else machines.drop(touched.start);
     if (after.wish !== before.wish) machines.wish(after.wish, machines.get().facts);
   }
@@ -334,7 +332,9 @@ export class Machines implements Clock, Errands {
     const context = facts.context && { ...facts.context, secretKeys };
     // The machine has them now; what its user makes of them there is not written over.
     machines.wish(wish, { ...facts, files: {}, resetSession: false, context });
-    if (url !== null && profile.get().url === null && profile.get().status === "provisioning") profile.set({ url });
+    const { status } = profile.get();
+    if (url !== null && (status === "provisioning" || status === "online" || status === "degraded"))
+      profile.set({ url });
     this.greet(now);
   }
 
@@ -403,7 +403,7 @@ export class Machines implements Clock, Errands {
 
 /** A machine that may be there, known by nothing but its workspace. */
 function forgotten(wish: Wish, start: number): StoredMachine {
-  return { ...begin(wish, start), state: "unknown", operation: start, handedAt: 0 };
+  return { ...begin(wish, start), state: "unknown", operation: start, handedAt: 0, url: null };
 }
 
 function isOpen({ state, stopping }: StoredMachine): boolean {

@@ -12,6 +12,7 @@ import {
   type Transition,
 } from "../../domain/workspace-status.ts";
 import { log } from "../../log.ts";
+import { tellsMachineUrls } from "../../provisioners/backend.ts";
 import type { Core } from "./core.ts";
 import { deliveryModeOf } from "./profile-store.ts";
 import type { MintedToken } from "./token-store.ts";
@@ -80,9 +81,10 @@ export class Presence {
     if (before.removedAt !== null) throw new Refusal("workspace.removed", { details: { id: before.workspaceId } });
     const mint = this.#mayMint(access, fingerprint, nowUs);
     const deliveryMode = input.deliveryMode ?? before.deliveryMode;
-    const url = input.url === "" ? null : input.url;
+    const found = this.#machineUrl();
+    const url = found === undefined ? input.url || null : found;
     const mode = deliveryModeOf({ deliveryMode, url: url ?? before.url, runtime: before.runtime });
-    if (mode === "push") this.#checkUrl(input.url);
+    if (mode === "push" && found === undefined) this.#checkUrl(input.url);
     if (mint) tokens.add(minted, nowUs, fingerprint);
     profile.set({ deliveryMode, url, agentCard: input.agentCard });
     this.#apply(afterRegistration(before.status, { url, agentCard: input.agentCard, deliveryMode: mode }), now);
@@ -180,6 +182,19 @@ export class Presence {
     const { wish, machines: known } = machines.get();
     if (wish.number === 0) return status === "provisioning";
     return wish.machine === "running" && known.some((machine) => machine.wish === wish.number && !machine.stopping);
+  }
+
+  /**
+   * Where the backend lets the agent be called, whatever the agent calls itself: it knows itself by a name of its own
+   * network. Null while that is not known yet, undefined where the agent has to say it.
+   */
+  #machineUrl(): string | null | undefined {
+    const { machines, profile, config } = this.#core;
+    if (profile.get().runtime === "external") return undefined;
+    const serving = machines.serving();
+    if (serving !== null) return serving.url ?? undefined;
+    const { wish } = machines.get();
+    return tellsMachineUrls(config) && wish.machine === "running" ? null : undefined;
   }
 
   #checkUrl(url: string): void {

@@ -1,6 +1,5 @@
 import { busyRefusal } from "../../domain/a2a-outcome.ts";
 import { digestOf } from "../../domain/credential.ts";
-import { servingMachine } from "../../domain/lifecycle.ts";
 import { findRepeat } from "../../domain/queue-item.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { log } from "../../log.ts";
@@ -251,14 +250,15 @@ export class Push implements Clock {
 
   #intentOf(call: StoredCall): Omit<CallIntent, "body" | "bodyKey"> {
     const { workspaceId, name } = this.#core.profile.get();
-    const instanceId = servingMachine(this.#core.machines.get())?.instanceId;
+    const serving = this.#core.machines.serving();
     return {
       callId: call.call_id,
       attempt: call.seq,
       reportTo: workspaceId,
       url: call.url,
       target: { name, method: call.method, container: "none", nativeSession: call.native_session === 1 },
-      ...(instanceId == null ? {} : { instanceId }),
+      ...(serving?.instanceId ? { instanceId: serving.instanceId } : {}),
+      ...(serving?.url === call.url ? { isMachineUrl: true } : {}),
     };
   }
 }

@@ -253,7 +253,15 @@ export class Rebuild {
 
 /** Whatever runs for a workspace whose token is no longer good; nobody wishes it, so it is stopped. */
 function forgottenMachine(epoch: number): StoredMachine {
-  const nothing = { instanceId: null, stopping: false, stopFailures: 0, nextAt: 0, operation: 0, handedAt: 0 };
+  const nothing = {
+    instanceId: null,
+    stopping: false,
+    stopFailures: 0,
+    nextAt: 0,
+    operation: 0,
+    handedAt: 0,
+    url: null,
+  };
   return { ...nothing, start: epoch * EPOCH_SPAN, wish: 0, state: "unknown" };
 }
 

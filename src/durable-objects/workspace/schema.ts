@@ -272,6 +272,7 @@ DROP INDEX delegations_retried;
     sql: `
 ALTER TABLE lifecycle ADD COLUMN restarts TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(restarts));
 ALTER TABLE lifecycle ADD COLUMN context TEXT CHECK (json_valid(context));
+ALTER TABLE machines ADD COLUMN url TEXT;
 `,
   },
 ];

@@ -410,13 +410,14 @@ export class Workspace extends DurableObject<Env> {
   /** What a workspace that may reach this one learns of it. */
   discover(input: {
     caller: VerifiedCaller | null;
-  }): Promise<Reply<Pick<Profile, "name" | "url" | "status"> & { mode: "push" | "poll" }>> {
+  }): Promise<Reply<Pick<Profile, "name" | "url" | "status"> & { mode: "push" | "poll"; isMachineUrl: boolean }>> {
     return this.#turns.take(
       null,
       () => {
         this.#messages.reach(senderOf(input.caller));
         const { name, url, status } = this.#core.profile.get();
-        return { name, url, status, mode: this.#messages.deliveryMode() };
+        const isMachineUrl = url !== null && this.#machines.serving?.url === url;
+        return { name, url, status, mode: this.#messages.deliveryMode(), isMachineUrl };
       },
       { unknown: input.caller ? "a2a.access_denied" : "workspace.not_found" },
     );

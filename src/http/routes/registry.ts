@@ -96,10 +96,13 @@ export const registryRoutes = new Hono<AppEnv>()
       if (error instanceof Refusal && error.code === "a2a.access_denied") throw new Refusal("registry.not_authorized");
       throw error;
     });
-    if (found.mode === "poll") return json({ id, url: `${platformUrl(c)}/workspaces/${id}/a2a`, name: found.name });
+    const own = { id, url: `${platformUrl(c)}/workspaces/${id}/a2a`, name: found.name };
+    if (found.mode === "poll") return json(own);
     if (found.url === null || (found.status !== "online" && found.status !== "degraded")) {
       throw new Refusal("registry.not_available", { details: { status: found.status } });
     }
+    // Only the platform can call an agent there.
+    if (found.isMachineUrl) return json(own);
     if (!checkPushUrl(found.url, pushUrlPolicy(c.var.config)).ok) throw new Refusal("registry.url_unsafe");
     return json({ id, url: found.url, name: found.name });
   })

@@ -1,0 +1,81 @@
+import { env } from "cloudflare:test";
+import { describe, expect, inject, it } from "vitest";
+import { aDockerEngine } from "../support/machine-server.ts";
+import { aMessage, call } from "../support/platform.ts";
+import { until } from "../support/until.ts";
+
+const docker = aDockerEngine();
+const ADMIN = "the operator's secret";
+
+// A closed deployment beside its Docker engine: set before anything has read its configuration.
+env.MOLECULE_ENV = "production";
+env.ADMIN_TOKEN = ADMIN;
+env.LOCAL_PLATFORM = "";
+env.DOCKER_HOST = docker.url;
+
+/** A workspace whose container is published where the agent server of this run answers; with its token. */
+async function aContainer(): Promise<{ id: string; token: string }> {
+  await docker.arrange({ hostPort: new URL(inject("agentServer")).port });
+  const json = { name: crypto.randomUUID(), runtime: "langgraph" };
+  const { body, text } = await call("/workspaces", { token: ADMIN, json });
+  if (!body?.id) throw new Error(text);
+  const token = await until("its token is brought to it", async () => {
+    const container = (await docker.show()).containers.find(({ name }) => name === `ws-${body.id.slice(0, 12)}`);
+    const files = container?.isRunning ? container.archives.map(({ archive }) => atob(archive)).join("") : "";
+    return /mol_[0-9A-Za-z]+/.exec(files)?.[0];
+  });
+  return { id: body.id, token };
+}
+
+function register({ id, token }: { id: string; token: string }, url: string | null) {
+  const json = { id, ...(url === null ? {} : { url }), agent_card: { name: "agent", skills: [] } };
+  return call("/registry/register", { token, json });
+}
+
+async function urlOf(id: string): Promise<string> {
+  const { body } = await call("/workspaces", { token: ADMIN });
+  return body.find((entry: { id: string }) => entry.id === id).url;
+}
+
+const tell = (id: string) => call(`/workspaces/${id}/a2a`, { token: ADMIN, json: aMessage("hello") });
+
+describe("the agent of a container", () => {
+  it("is called where its engine publishes it, whatever name it gives itself", async () => {
+    const container = await aContainer();
+    const registered = await register(container, `http://ws-${container.id.slice(0, 12)}:8000`);
+    expect(registered).toMatchObject({ status: 200, body: { delivery_mode: "push" } });
+    await until("its port is known", async () => (await urlOf(container.id)) === inject("agentServer"));
+    expect(await tell(container.id)).toMatchObject({ status: 200, body: { result: { parts: [{ text: "echo" }] } } });
+  });
+
+  it("may leave its URL out", async () => {
+    const container = await aContainer();
+    expect((await register(container, null)).status).toBe(200);
+    await until("its port is known", async () => (await urlOf(container.id)) === inject("agentServer"));
+    expect((await tell(container.id)).status).toBe(200);
+  });
+
+  it("is found by its kin at the platform, which alone can call it there", async () => {
+    const container = await aContainer();
+    await register(container, null);
+    await until("its port is known", async () => (await urlOf(container.id)) !== "");
+    const found = await call(`/registry/discover/${container.id}`, {
+      token: container.token,
+      headers: { "X-Workspace-ID": container.id },
+    });
+    expect(found).toMatchObject({
+      status: 200,
+      body: { id: container.id, url: `http://posthouse.test/workspaces/${container.id}/a2a` },
+    });
+  });
+
+  it("lets nobody else name a private address", async () => {
+    const json = { name: crypto.randomUUID(), runtime: "external" };
+    const { body } = await call("/workspaces", { token: ADMIN, json });
+    const refused = await call("/registry/register", {
+      token: body.connection.auth_token,
+      json: { id: body.id, url: inject("agentServer"), agent_card: { name: "agent" } },
+    });
+    expect(refused).toMatchObject({ status: 400, body: { error: "url targets a blocked address: loopback" } });
+  });
+});
