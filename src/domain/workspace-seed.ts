@@ -42,6 +42,10 @@ export interface RebuildSeed extends Omit<WorkspaceSeed, "token" | "events" | "i
   readonly epoch: number;
   /** Higher than any that the board has heard. */
   readonly boardVersion: number;
+  /** Why it is `failed`; what the board showed last, where it is not. */
+  readonly sampleError?: string;
+  /** Where its machines find the platform. */
+  readonly platformUrl?: string;
   readonly monthlySpend: number;
   readonly lastOutboundAt: number | null;
   readonly counters: Readonly<Record<string, number>>;

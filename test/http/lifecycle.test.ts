@@ -119,6 +119,12 @@ describe("a workspace whose machine the platform runs", () => {
       last_sample_error:
         "provisioning timed out — container started but never called /registry/register. Check container logs and network connectivity to the platform.",
     });
+    const beat = { workspace_id: id, error_rate: 0, sample_error: "" };
+    expect((await call("/registry/heartbeat", { token: tokenOf(id), json: beat })).status).toBe(200);
+    expect(await listed(id)).toMatchObject({
+      status: "failed",
+      last_sample_error: expect.stringMatching(/^provisioning/),
+    });
     const hermes = await aMachine({ runtime: "hermes" });
     vi.setSystemTime(Date.now() + 11 * MINUTE_MS);
     await ring(hermes);

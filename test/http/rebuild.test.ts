@@ -5,7 +5,7 @@ import { raiseEpoch, writeLedger } from "../../src/ledgers/ledger-write.ts";
 import { aPushAgent } from "../support/agent-server.ts";
 import { act, aDelegation, answer, complete, entryOf, entryWhen, resultsOf, rowsOf } from "../support/delegations.ts";
 import { aLane, away, back, laneDatabase, query } from "../support/ledger.ts";
-import { aMachine, callsOf, registered, statusBecomes } from "../support/machines.ts";
+import { aMachine, callsOf, listed, machines, registered, statusBecomes } from "../support/machines.ts";
 import { ack, aForm, read, stage, stageOne } from "../support/parcel-post.ts";
 import { type Agent, type Answer, aMessage, anAgent, call, poll, tell } from "../support/platform.ts";
 import { itemOf } from "../support/queue-item.ts";
@@ -359,6 +359,29 @@ describe("a rebuild", () => {
     await until("the forgotten machine is stopped", async () => callsOf(id).includes("stop"));
     expect((await call(`/workspaces/${id}/restart`, { method: "POST" })).status).toBe(200);
     await statusBecomes(id, "provisioning");
+  });
+
+  it("lets the next machine find the platform, also where nobody asks for it by a request", async () => {
+    const id = await aMachine();
+    await registered(id);
+    await quiet(id);
+    await lose({ id, token: "" });
+    expect((await rebuild({ id, token: "" })).status).toBe(200);
+    await call(`/workspaces/${id}/secrets`, { method: "PUT", json: { key: "NEW", value: "1" } });
+    const starts = () => machines.callsFor(id).filter(({ verb }) => verb === "start");
+    await until("it is started anew", async () => starts().length === 2);
+    expect(starts()[1]?.order).toMatchObject({ platformUrl: "http://posthouse.test", env: { NEW: "1" } });
+  });
+
+  it("keeps saying why a workspace failed", async () => {
+    const { body } = await call("/workspaces", { json: { name: crypto.randomUUID(), runtime: "codex" } });
+    machines.play(body.id, "start", "refuse");
+    await statusBecomes(body.id, "failed");
+    await quiet(body.id);
+    await lose({ id: body.id, token: "" });
+    expect((await rebuild({ id: body.id, token: "" })).status).toBe(200);
+    await quiet(body.id);
+    expect(await listed(body.id)).toMatchObject({ status: "failed", last_sample_error: "provisioning failed" });
   });
 });
 

@@ -103,7 +103,8 @@ export class Presence {
     const taskChanged = before.currentTask !== input.currentTask;
     profile.set({
       errorRate: input.errorRate,
-      sampleError: input.sampleError,
+      // A failed one stays so, and goes on saying why.
+      sampleError: before.status === "failed" ? before.sampleError : input.sampleError,
       activeTasks: input.activeTasks,
       currentTask: input.currentTask,
       runtimeState: input.runtimeState,

@@ -106,6 +106,7 @@ export class ProfileStore {
 
   insert(profile: Profile): void {
     const names = Object.keys(COLUMNS) as (keyof Profile)[];
+    requireReason(profile);
     this.#sql.exec(
       `INSERT INTO workspace (id, ${names.map((name) => COLUMNS[name]).join(", ")}) VALUES (1, ${names.map(() => "?").join(", ")})`,
       ...names.map((name) => storedValue(name, profile[name])),
@@ -134,6 +135,7 @@ export class ProfileStore {
   commit(): void {
     const names = Object.keys(this.#pending) as (keyof Profile)[];
     if (names.length === 0) return;
+    requireReason(this.get());
     const values = names.map((name) => storedValue(name, this.#pending[name]));
     this.#pending = {};
     this.#sql.exec(
@@ -157,6 +159,11 @@ export class ProfileStore {
       }),
     ) as unknown as Profile;
   }
+}
+
+/** Whoever makes a workspace `failed` says why; what forgets it must not be committed. */
+function requireReason({ status, sampleError }: Profile): void {
+  if (status === "failed" && sampleError === "") throw new Error("failed without a message");
 }
 
 function storedValue(name: keyof Profile, value: unknown): SqlStorageValue {

@@ -92,14 +92,25 @@ export class Rebuild {
   /** Makes the tables. Everything that the old epochs gave out counts as known to the ledger. */
   begin(seed: RebuildSeed, inboundSecret: string): void {
     if (this.#schema.hasTables) throw superseded(this.standing().epoch);
-    const { epoch, boardVersion, monthlySpend, lastOutboundAt, counters, ...facts } = seed;
+    const {
+      epoch,
+      boardVersion,
+      monthlySpend,
+      lastOutboundAt,
+      counters,
+      sampleError = "",
+      platformUrl,
+      ...facts
+    } = seed;
+    const now = Date.now();
     this.#inTransaction(() => {
       this.#schema.prepare();
       this.#core.profile.insert({
         ...newProfile({ ...facts, inboundSecret }),
         epoch,
         boardVersion,
-        boardDue: Date.now(),
+        boardDue: now,
+        sampleError,
         markVersion: seed.treeVersion,
         hubThrough: epoch * EPOCH_SPAN,
         monthlySpend,
@@ -110,7 +121,7 @@ export class Rebuild {
         "INSERT INTO flush_state (id, flushed_through, version_floor, failures) VALUES (0, ?1, ?1, 0)",
         epoch * EPOCH_SPAN,
       );
-      if (seed.runtime !== "external") this.#core.machines.put(forgottenMachine(epoch));
+      if (seed.runtime !== "external") this.#forgetMachines(epoch, platformUrl, now);
     });
   }
 
@@ -169,12 +180,13 @@ export class Rebuild {
   }
 
   /** What stands in the rows of another time says nothing of the machine that runs: it is stopped, whichever it is. */
-  #forgetMachines(epoch: number, now: number): void {
+  #forgetMachines(epoch: number, platformUrl: string | undefined, now: number): void {
     const { machines } = this.#core;
     const { wish, facts, machines: known } = machines.get();
     for (const { start } of known) machines.drop(start);
     machines.put(forgottenMachine(epoch));
-    machines.wish({ number: wish.number + 1, machine: "stopped", served: true }, { ...facts, wishedAt: now });
+    const present = { ...facts, wishedAt: now, platformUrl: platformUrl ?? facts.platformUrl };
+    machines.wish({ number: wish.number + 1, machine: "stopped", served: true }, present);
   }
 
   /**
@@ -184,14 +196,15 @@ export class Rebuild {
   adopt(seed: RebuildSeed, order: RebuildOrder, now: number): void {
     const { profile, tokens, calls } = this.#core;
     const { name, role, tier, runtime, path, treeVersion, budgetLimit, maxConcurrentTasks, status } = seed;
-    const { boardVersion, epoch } = seed;
+    const { boardVersion, epoch, platformUrl } = seed;
+    const { sampleError = profile.get().sampleError } = seed;
     if (profile.get().epoch >= epoch) throw superseded(profile.get().epoch);
     const placement = { name, role, tier, runtime, path, treeVersion, markVersion: treeVersion };
-    const present: Partial<Profile> = { ...placement, budgetLimit, maxConcurrentTasks, status };
+    const present: Partial<Profile> = { ...placement, budgetLimit, maxConcurrentTasks, status, sampleError };
     profile.set({ ...present, epoch, boardVersion, boardDue: now });
     tokens.revokeAll(now * 1000);
     for (const call of calls.all()) this.#push.lost(call, now);
-    if (runtime !== "external") this.#forgetMachines(epoch, now);
+    if (runtime !== "external") this.#forgetMachines(epoch, platformUrl, now);
     this.#tell(order, now);
   }
 

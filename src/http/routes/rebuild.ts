@@ -49,7 +49,7 @@ export const rebuildRoutes = new Hono<AppEnv>().post("/admin/workspaces/:id/rebu
     return json({ dry_run: true, workspace_id: id, from, object: standing, bookmark, would_restore: counts });
   }
   const { token, minted } = mint(c, id);
-  const seed = await beginEpoch(c, id);
+  const seed = { ...(await beginEpoch(c, id)), platformUrl: platformUrl(c) };
   // Read only now: what an earlier object wrote until its epoch ended is in it, and nothing comes after.
   const plan = await planned();
   const counts = countsOf(plan);
