@@ -84,6 +84,25 @@ describe("an effect", () => {
     );
   });
 
+  it("that was set aside is tried again when somebody asks, and set aside again while nobody hears it", async () => {
+    let isAway = true;
+    await withEffects(
+      () => (isAway ? Promise.reject(new Error("away")) : Promise.resolve("told")),
+      async (effects) => {
+        effects.add("receiver", "removed", {}, START);
+        await effects.run(START + DAY_MS);
+        effects.retrySetAside(START + 2 * DAY_MS);
+        expect(effects.dueAt()).toBe(START + 2 * DAY_MS);
+        await effects.run(START + 2 * DAY_MS);
+        expect([effects.dueAt(), effects.setAside()]).toEqual([null, 1]);
+        isAway = false;
+        effects.retrySetAside(START + 3 * DAY_MS);
+        await effects.run(START + 3 * DAY_MS);
+        expect([effects.dueAt(), effects.setAside()]).toEqual([null, 0]);
+      },
+    );
+  });
+
   it("is told by one at a time, and a failure after its end leaves nothing behind", async () => {
     const answer = Promise.withResolvers<Delivery>();
     await withEffects(

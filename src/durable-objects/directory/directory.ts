@@ -677,6 +677,15 @@ export class Directory extends DurableObject<Env> {
     return [...this.#sweeps.begin(input.againInMs, input.all, now), ...machines, ...purging];
   }
 
+  /** Workspaces whose machines are not settled, removed ones too, those first that have been due for longest. */
+  async unsettled(input: { limit: number }): Promise<Reply<{ id: string; name: string }[]>> {
+    return reply(() => {
+      if (this.#schema.state !== "ready") return [];
+      const due = this.#nodes.lifecycleDue(Number.MAX_SAFE_INTEGER, input.limit);
+      return due.map(({ id, name }) => ({ id, name }));
+    });
+  }
+
   /** How a sweep went. */
   async endSweep(end: SweepEnd): Promise<void> {
     if (this.#schema.state !== "ready") return;
@@ -687,6 +696,7 @@ export class Directory extends DurableObject<Env> {
   async scrub(): Promise<void> {
     if (this.#schema.state !== "ready") return;
     this.ctx.storage.transactionSync(() => this.#secrets.reseal());
+    this.#effects.retrySetAside(Date.now());
     await this.#flush.retrySetAside();
     await this.alarm();
   }
@@ -754,10 +764,11 @@ export class Directory extends DurableObject<Env> {
     if (!hasProvisioner(configOf(this.env))) return [];
     const nodes = workspaceId === null ? this.#nodes.live() : [this.#tree.requireLive(workspaceId)];
     return nodes.filter(
-      ({ id, runtime, paused_at }) =>
-        runtime !== "external" &&
-        paused_at === null &&
-        (workspaceId !== null || this.#secrets.list(id).every((own) => own.key !== key)),
+      (node) =>
+        node.runtime !== "external" &&
+        node.paused_at === null &&
+        (workspaceId !== null || this.#secrets.list(node.id).every((own) => own.key !== key)) &&
+        this.#tree.pausedAncestor(node) === null,
     );
   }
 

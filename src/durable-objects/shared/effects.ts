@@ -30,12 +30,13 @@ export type Delivery = "told" | "gone";
 const FIRST_RETRY_MS = 2_000;
 const MAX_RETRY_MS = 5 * 60_000;
 const GIVE_UP_AFTER_MS = 24 * 60 * 60_000;
+const RETRY_MAX = 500;
 const SLICE = 20;
 const CONCURRENCY = 6;
 
 /**
  * Effects are written in the turn of their cause, tried at once, and repeated by alarm until the receiver has
- * confirmed; after 24 h one is set aside, counted and shown, never dropped.
+ * confirmed; after 24 h one is set aside, counted and shown, and tried once a day, never dropped.
  */
 export class Effects implements Clock {
   readonly name = "effects";
@@ -111,6 +112,15 @@ export class Effects implements Clock {
   /** Effects given up after 24 h; they stay for an operator to see. */
   setAside(): number {
     return this.#sql.exec<{ count: number }>("SELECT count(*) AS count FROM effects WHERE next_at IS NULL").one().count;
+  }
+
+  /** Tries those again; the daily scrub calls it. What could not be told for a day may be told now. */
+  retrySetAside(now: number): void {
+    this.#sql.exec(
+      "UPDATE effects SET next_at = ? WHERE effect IN (SELECT effect FROM effects WHERE next_at IS NULL LIMIT ?)",
+      now,
+      RETRY_MAX,
+    );
   }
 
   #postpone(effect: Effect, now: number, error: string): void {
