@@ -131,6 +131,20 @@ describe("rotating an external workspace's credentials", () => {
     expect(statuses.filter((status) => status === 200)).toHaveLength(1);
   });
 
+  it("is created without a token when the platform cannot mint, and the log names the route that makes up for it", async () => {
+    const error = vi.spyOn(console, "error").mockImplementation(() => undefined);
+    onTestFinished(() => error.mockRestore());
+    const body = JSON.stringify({ name: crypto.randomUUID(), runtime: "external" });
+    const response = await app.request(`${BASE}/workspaces`, { method: "POST", body }, { ...env, TOKEN_KEY: "" });
+    expect(response.status).toBe(201);
+    const { id, connection } = await response.json<{ id: string; connection: { auth_token: string } }>();
+    expect(connection.auth_token).toBe("");
+    const retry_with = `POST /workspaces/${id}/external/rotate`;
+    expect(JSON.parse(String(error.mock.calls[0]?.[0]))).toMatchObject({ event: "external.mint_failed", retry_with });
+    const rotated = await call(`/workspaces/${id}/external/rotate`, { method: "POST" });
+    expect((await poll({ id, token: rotated.body.connection.auth_token })).status).toBe(200);
+  });
+
   it("changes nothing when the platform cannot mint, and the log names the route to repeat", async () => {
     const agent = await anAgent();
     const error = vi.spyOn(console, "error").mockImplementation(() => undefined);

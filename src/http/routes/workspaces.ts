@@ -15,6 +15,7 @@ import { readPatch } from "../../domain/workspace-patch.ts";
 import { summarizeTemplate } from "../../domain/workspace-template.ts";
 import type { Purged, Removed } from "../../durable-objects/directory/directory.ts";
 import type { Creation } from "../../durable-objects/directory/tree.ts";
+import { log } from "../../log.ts";
 import { MACHINE_FILES_BYTES_MAX, machineFiles } from "../../org-import/machine-files.ts";
 import { readYaml } from "../../org-import/read.ts";
 import { defaultTier } from "../../provisioners/backend.ts";
@@ -158,6 +159,21 @@ function rowOf(
   };
 }
 
+/** The token that a creation shows once; null where none can be minted, which rotating makes up for. */
+function firstToken(c: AppContext, id: string): ReturnType<typeof mint> | null {
+  try {
+    return mint(c, id);
+  } catch (error) {
+    const reason = error instanceof Refusal ? error.code : "unknown";
+    log.error("external.mint_failed", {
+      workspace_id: id,
+      reason,
+      retry_with: `POST /workspaces/${id}/external/rotate`,
+    });
+    return null;
+  }
+}
+
 /** An external workspace waits for its agent, its token is shown once; one with a URL is online already. */
 async function createExternal(c: AppContext, body: CreationBody): Promise<Response> {
   const id = crypto.randomUUID();
@@ -167,7 +183,7 @@ async function createExternal(c: AppContext, body: CreationBody): Promise<Respon
     if (!check.ok) throw check.refusal;
   }
   const status = url === null ? "awaiting_agent" : "online";
-  const { token, minted } = mint(c, id);
+  const shown = url === null ? firstToken(c, id) : null;
   const tier = body.tier || defaultTier(c.var.config);
   const named = JSON.stringify({ name: body.name, external: true });
   const created = await ask(
@@ -178,7 +194,7 @@ async function createExternal(c: AppContext, body: CreationBody): Promise<Respon
       runtime: "external",
       url,
       status,
-      token: url === null ? { ...minted, registration: null } : null,
+      token: shown && { ...shown.minted, registration: null },
       events: [
         { event: "WORKSPACE_PROVISIONING", payload: JSON.stringify({ name: body.name, tier, runtime: "external" }) },
         { event: url === null ? "WORKSPACE_AWAITING_AGENT" : "WORKSPACE_ONLINE", payload: named },
@@ -192,7 +208,9 @@ async function createExternal(c: AppContext, body: CreationBody): Promise<Respon
       external: true,
       status,
       ...(created.confirmed ? {} : { pending: true }),
-      ...(url === null ? { connection: connectionPayload({ id, platformUrl: platformUrl(c), token }) } : {}),
+      ...(url === null
+        ? { connection: connectionPayload({ id, platformUrl: platformUrl(c), token: shown?.token ?? "" }) }
+        : {}),
     },
     201,
   );
