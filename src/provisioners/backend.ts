@@ -25,6 +25,12 @@ export function tellsMachineUrls(config: Config): boolean {
   return backendOf(config) === "docker" && config.docker?.isLocal === true;
 }
 
+/** Whether a machine that is gone may have left something: the control plane removes what belongs to one with it. */
+export function keepsVolumes(config: Config): boolean {
+  const backend = backendOf(config);
+  return backend !== null && backend !== "control_plane";
+}
+
 /** The tier of a workspace that nobody gave one. */
 export function defaultTier(config: Config): number {
   return backendOf(config) === "control_plane" ? CONTROL_PLANE_TIER : OWN_TIER;

@@ -78,6 +78,20 @@ it("with both backends every verb calls the control plane exactly so, and Docker
   expect(await docker.received()).toEqual([]);
 });
 
+it("a workspace that is paused has nothing left to remove, and its removal asks the control plane nothing", async () => {
+  const { body } = await post("/workspaces", { name: "at rest", runtime: "codex" });
+  const { id } = body;
+  await askedOf(id, 1);
+  await until("it runs", async () => (await controlPlane.show()).running.includes(id));
+  await post(`/workspaces/${id}/pause`);
+  await askedOf(id, 2);
+  await until("its stop is known", async () => (await env.WORKSPACE.getByName(id).lookAfterMachines()) === null);
+  const removed = await call(`/workspaces/${id}`, { method: "DELETE", headers });
+  expect(removed.body).toEqual({ status: "removed", cascade_deleted: 0 });
+  expect(await env.WORKSPACE.getByName(id).lookAfterMachines()).toBeNull();
+  expect(await askedOf(id, 2)).toHaveLength(2);
+});
+
 it("whoever registers before a machine is started does not lock its agent out", async () => {
   const { body } = await post("/workspaces", { name: "early", runtime: "codex" });
   await askedOf(body.id, 1);
@@ -102,10 +116,11 @@ it("a machine that went away by itself is asked for by its id once its agent is 
   await until("its start is known", async () => (await env.WORKSPACE.getByName(id).lookAfterMachines()) === null);
   await fetch(`${controlPlane.url}/cp/workspaces/${id}`, { method: "DELETE" });
   vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 91_000 });
-  await env.WORKSPACE.getByName(id).wake();
-  await runDurableObjectAlarm(env.MACHINE.getByName(id));
-  await env.WORKSPACE.getByName(id).wake();
-  await runDurableObjectAlarm(env.MACHINE.getByName(id));
+  await until("another one runs", async () => {
+    await env.WORKSPACE.getByName(id).wake();
+    await runDurableObjectAlarm(env.MACHINE.getByName(id));
+    return (await controlPlane.show()).running.includes(id);
+  });
   expect((await askedOf(id, 5)).slice(2)).toEqual([
     expect.stringMatching(/^GET \/cp\/workspaces\/:id\/status\?instance_id=i-/),
     expect.stringMatching(/^DELETE \/cp\/workspaces\/:id\?instance_id=i-/),

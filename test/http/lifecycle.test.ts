@@ -244,6 +244,20 @@ describe("a new secret", () => {
     expect(starts(reader)[1]?.order?.env).toMatchObject({ SHARED: "own", MODEL: "sonnet" });
     await call("/settings/secrets/SHARED", { method: "DELETE" });
   });
+
+  it("waits for the end of a pause above the workspace", async () => {
+    const parent = await aMachine();
+    await registered(parent);
+    await post(parent, "pause");
+    const child = await aMachine({ parent_id: parent });
+    await registered(child);
+    expect(
+      (await call(`/workspaces/${child}/secrets`, { method: "PUT", json: { key: "LATE", value: "1" } })).status,
+    ).toBe(200);
+    await env.WORKSPACE.getByName(child).wake();
+    expect(await listed(child)).toMatchObject({ status: "online" });
+    expect(callsOf(child)).toEqual(["start"]);
+  });
 });
 
 describe("a pause", () => {

@@ -222,13 +222,20 @@ export class Tree {
     return node;
   }
 
-  requireNoPausedAncestor({ id }: NodeRow): void {
+  requireNoPausedAncestor(node: NodeRow): void {
+    const paused = this.pausedAncestor(node);
+    if (paused === null) return;
+    const error = `parent workspace "${paused.name}" is paused — resume it first`;
+    throw new Refusal("workspace.parent_paused", { error });
+  }
+
+  /** The nearest to the root of the workspaces above this one that are paused. */
+  pausedAncestor({ id }: NodeRow): NodeRow | null {
     for (const ancestor of this.#nodes.path(id).slice(0, -1)) {
       const node = this.#nodes.find(ancestor);
-      if (node?.paused_at == null) continue;
-      const error = `parent workspace "${node.name}" is paused — resume it first`;
-      throw new Refusal("workspace.parent_paused", { error });
+      if (node?.paused_at != null) return node;
     }
+    return null;
   }
 
   /** The version of the next change of the tree. */

@@ -33,6 +33,8 @@ const IDLE_LOOK_MS = 60_000;
 
 export interface MachineSettings {
   readonly hasBackend: boolean;
+  /** Whether something of a machine stays until it is cleaned up. */
+  readonly keepsVolumes: boolean;
   /** Time from the wish to the registration, by runtime. */
   provisionTimeoutMs(runtime: string): number;
   /** Time without work after which a workspace hibernates; null: never. */
@@ -124,12 +126,12 @@ export class Machines implements Clock, Errands {
 
   /**
    * The workspace is gone for good: whatever a machine of it ever had goes too, hence one more stop where none is still
-   * to be decided on. Answers how many are to be made.
+   * to be decided on and something may be left. Answers how many are to be made.
    */
   remove(now: number): number {
     const { machines, flush } = this.#core;
     const { wish, machines: known } = machines.get();
-    if (wish.number > 0 && known.every(({ stopping }) => stopping)) {
+    if (this.#settings.keepsVolumes && wish.number > 0 && known.every(({ stopping }) => stopping)) {
       machines.put({ ...forgotten(wish, flush.nextVersion()), handedAt: now });
     }
     return this.stop(now);
@@ -213,7 +215,7 @@ export class Machines implements Clock, Errands {
 
   /** The last word before a start is made; null when nobody wants it any more. */
   beginStart({ operation, token }: StartRequest, now: number): StartFacts | null {
-    const { machines, profile, tokens } = this.#core;
+    const { machines, profile, tokens, events } = this.#core;
     const { wish, facts, machines: known } = machines.get();
     const machine = known.find((candidate) => candidate.operation === operation);
     const { name, role, path, runtime, tier, removedAt } = profile.get();
@@ -221,7 +223,10 @@ export class Machines implements Clock, Errands {
     tokens.revokeAll(now * 1000);
     if (token) tokens.add(token, now * 1000);
     // Whoever registered before this machine was started was not its agent.
-    if (profile.get().status === "online") profile.set({ status: "provisioning", url: null });
+    if (profile.get().status === "online") {
+      profile.set({ status: "provisioning", url: null });
+      events.record("WORKSPACE_PROVISIONING", JSON.stringify({ name, tier, runtime }), now * 1000);
+    }
     const { platformUrl, files, resetSession } = facts;
     return { name, role, parentId: path.at(-2) ?? null, runtime, tier, platformUrl, files, resetSession };
   }

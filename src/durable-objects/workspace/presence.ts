@@ -75,7 +75,7 @@ export class Presence {
     fingerprint: string,
     now: number,
   ): Registered {
-    const { profile, tokens } = this.#core;
+    const { profile } = this.#core;
     const nowUs = now * 1000;
     const before = profile.get();
     if (before.removedAt !== null) throw new Refusal("workspace.removed", { details: { id: before.workspaceId } });
@@ -85,7 +85,7 @@ export class Presence {
     const url = found === undefined ? input.url || null : found;
     const mode = deliveryModeOf({ deliveryMode, url: url ?? before.url, runtime: before.runtime });
     if (mode === "push" && found === undefined) this.#checkUrl(input.url);
-    if (mint) tokens.add(minted, nowUs, fingerprint);
+    if (mint) this.#mint(minted, fingerprint, nowUs);
     profile.set({ deliveryMode, url, agentCard: input.agentCard });
     this.#apply(afterRegistration(before.status, { url, agentCard: input.agentCard, deliveryMode: mode }), now);
     profile.set({ lastSeen: now, absentSince: null, sampleError: "" });
@@ -161,6 +161,12 @@ export class Presence {
       now,
       config.REMOTE_LIVENESS_STALE_AFTER * 1000,
     );
+  }
+
+  #mint(minted: MintedToken, fingerprint: string, nowUs: number): void {
+    const { tokens, events } = this.#core;
+    const id = tokens.add(minted, nowUs, fingerprint);
+    events.record("WORKSPACE_TOKEN_CREATED", JSON.stringify({ token_id: id, prefix: minted.prefix }), nowUs);
   }
 
   #mayMint(access: Access | null, fingerprint: string, nowUs: number): boolean {

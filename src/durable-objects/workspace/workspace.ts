@@ -19,7 +19,7 @@ import type { Placement } from "../../domain/workspace-patch.ts";
 import type { RebuildSeed, WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import { log } from "../../log.ts";
-import { hasProvisioner } from "../../provisioners/backend.ts";
+import { hasProvisioner, keepsVolumes } from "../../provisioners/backend.ts";
 import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import type { StoredFile } from "../../uploads/serve-upload.ts";
 import type { Collapse, Mark, Purging, Removal } from "../directory/tree.ts";
@@ -992,6 +992,7 @@ function machineSettings(config: Config): MachineSettings {
   const minutes = config.HIBERNATION_IDLE_MINUTES;
   return {
     hasBackend: hasProvisioner(config),
+    keepsVolumes: keepsVolumes(config),
     provisionTimeoutMs: (runtime) => config.PROVISION_TIMEOUT_SECONDS * 1000 || runtimeOf(runtime).provisionTimeoutMs,
     hibernateAfterMs: minutes === 0 ? null : minutes * 60_000,
   };
