@@ -55,7 +55,7 @@ const STOP_AGAIN_MAX_MS = 10 * 60_000;
 export function nextStep({ wish, machines }: Lifecycle, now: number): Step {
   if (machines.some((machine) => machine.stopping || machine.state === "starting"))
     return { kind: "wait", until: null };
-  const stale = machines.filter((machine) => isStale(machine, wish));
+  const stale = machines.filter((machine) => isLeaving(machine, wish));
   const due = stale.find(({ nextAt }) => nextAt <= now);
   if (due) return { kind: "stop", machine: due };
   if (wish.machine === "running" && !wish.served) return { kind: "start" };
@@ -108,12 +108,12 @@ export function wished({ wish, machines }: Lifecycle, machine: Wish["machine"]):
 
 /** Machines that are on their way out. */
 export function stopsPending({ wish, machines }: Lifecycle): number {
-  return machines.filter((machine) => isStale(machine, wish)).length;
+  return machines.filter((machine) => isLeaving(machine, wish)).length;
 }
 
 /** Whether time or a report has something to bring about yet. */
 export function isUnsettled({ wish, machines }: Lifecycle): boolean {
-  return !wish.served || machines.some((machine) => machine.state === "starting" || isStale(machine, wish));
+  return !wish.served || machines.some((machine) => machine.state === "starting" || isLeaving(machine, wish));
 }
 
 /** The machine that serves the wish, once it runs; null while there is none. */
@@ -142,7 +142,8 @@ export function diedText(perHour: number): string {
     : `the machine stopped by itself more than ${perHour} times within an hour — see its log, then restart the workspace`;
 }
 
-function isStale(machine: Machine, wish: Wish): boolean {
+/** Whether no wish keeps a machine: it is stopped, or on its way there. */
+export function isLeaving(machine: Machine, wish: Wish): boolean {
   return wish.machine === "stopped" || machine.wish !== wish.number || machine.state === "unknown";
 }
 

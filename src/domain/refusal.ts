@@ -148,6 +148,16 @@ export const REFUSALS = {
     error: "workspace is waking from hibernation — retry in ~15 seconds",
     hint: "The message was not taken. Repeat it after the seconds in Retry-After.",
   },
+  "machine.not_found": {
+    status: 404,
+    error: "machine not found",
+    hint: "GET /admin/machines lists the machines that have still to be stopped, with their instance_id.",
+  },
+  "machine.wanted": {
+    status: 409,
+    error: "machine is not on its way out",
+    hint: "Only what is being stopped can be forgotten: pause, restart or remove its workspace first.",
+  },
   "console.unavailable": {
     status: 501,
     error: "console output unavailable on this deployment (no control plane)",

@@ -12,6 +12,7 @@ import { refusedTokens } from "./refused-tokens.ts";
 import { a2aRoutes } from "./routes/a2a.ts";
 import { activityRoutes } from "./routes/activity.ts";
 import { adminDelegationRoutes } from "./routes/admin-delegations.ts";
+import { adminMachineRoutes } from "./routes/admin-machines.ts";
 import { adminUploadRoutes } from "./routes/admin-uploads.ts";
 import { bundleRoutes } from "./routes/bundles.ts";
 import { canvasRoutes } from "./routes/canvas.ts";
@@ -62,6 +63,7 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .route("/org/tokens", organisationTokenRoutes)
   .route("/", eventRoutes)
   .route("/", lifecycleRoutes)
+  .route("/", adminMachineRoutes)
   .route("/", rebuildRoutes)
   .route("/", canvasRoutes)
   .route("/", templateRoutes)

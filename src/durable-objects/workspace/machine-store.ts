@@ -30,7 +30,8 @@ export interface StoredLifecycle {
   readonly machines: readonly StoredMachine[];
 }
 
-const NOTHING_WISHED: Wish = { number: 0, machine: "stopped", served: true };
+/** Of a workspace that never had a machine. */
+export const NOTHING_WISHED: Wish = { number: 0, machine: "stopped", served: true };
 const NO_FACTS: WishFacts = {
   wishedAt: 0,
   platformUrl: "",

@@ -4,6 +4,7 @@ import {
   begin,
   bootstrapFailure,
   diedText,
+  isLeaving,
   type Lifecycle,
   nextStep,
   oneMoreRestart,
@@ -247,6 +248,29 @@ export class Machines implements Clock, Errands {
         this.#failed(PROVISIONING_FAILED, {}, now);
       }
     }
+    this.#advance(now);
+    this.#settleHibernation(now);
+  }
+
+  /**
+   * An operator knows that a machine on its way out is gone, though its backend cannot say so any more. One that is
+   * still wanted is refused.
+   */
+  forgetMachine(instanceId: string | null, by: { actor: string; reason: string | null }, now: number): void {
+    const { machines, audit } = this.#core;
+    const known = machines.get();
+    const meant = known.machines.filter((machine) => machine.instanceId === instanceId);
+    if (meant.length === 0) throw new Refusal("machine.not_found");
+    if (meant.some((machine) => !isLeaving(machine, known.wish))) throw new Refusal("machine.wanted");
+    for (const { start } of meant) machines.drop(start);
+    const detail = JSON.stringify({ stop_failures: Math.max(...meant.map(({ stopFailures }) => stopFailures)) });
+    const subject = instanceId ?? "unknown";
+    audit.add({ ...by, action: "machine.forget", subject, detail }, now * 1000);
+    log.warn("machine.forgotten", {
+      workspace_id: this.#core.profile.get().workspaceId,
+      instance_id: instanceId,
+      by: by.actor,
+    });
     this.#advance(now);
     this.#settleHibernation(now);
   }

@@ -12,7 +12,7 @@ import type {
   UpdateRequest,
 } from "../../domain/delegation-request.ts";
 import type { Path } from "../../domain/hierarchy.ts";
-import { stopsPending } from "../../domain/lifecycle.ts";
+import { stopsPending, type Wish } from "../../domain/lifecycle.ts";
 import { Refusal, unwrap } from "../../domain/refusal.ts";
 import { runtimeOf } from "../../domain/runtime.ts";
 import type { Placement } from "../../domain/workspace-patch.ts";
@@ -42,6 +42,7 @@ import { type LargeTexts, withLargeTexts } from "./large-texts.ts";
 import { LISTEN_HEADER, type ListenInput } from "./listen.ts";
 import { Listeners } from "./listeners.ts";
 import { MachineHealth } from "./machine-health.ts";
+import { NOTHING_WISHED, type StoredMachine } from "./machine-store.ts";
 import { type MachineSettings, Machines } from "./machines.ts";
 import { type IncomingMessage, Messages, type Sender } from "./messages.ts";
 import { newProfile } from "./new-profile.ts";
@@ -70,6 +71,13 @@ export interface VerifiedCaller {
   readonly id: string;
   readonly name: string;
   readonly path: Path;
+}
+
+/** The machines of a workspace that have not surely gone. */
+export interface MachineRows {
+  readonly status: WorkspaceStatus;
+  readonly wish: Wish;
+  readonly machines: readonly StoredMachine[];
 }
 
 /** What became of a message at its target. */
@@ -334,6 +342,36 @@ export class Workspace extends DurableObject<Env> {
         return true as const;
       },
       { absent: () => true as const },
+    );
+  }
+
+  /** Its machines and what is wished, for operators. */
+  machineRows(): Promise<Reply<MachineRows>> {
+    return this.#turns.take(
+      null,
+      () => {
+        const { profile, machines } = this.#core;
+        const { wish, machines: known } = machines.get();
+        return { status: profile.get().status, wish, machines: known };
+      },
+      { absent: () => ({ status: "removed", wish: NOTHING_WISHED, machines: [] }) },
+    );
+  }
+
+  /** An operator knows that a machine is gone; answers how many are still to be stopped. */
+  forgetMachine(input: {
+    instanceId: string | null;
+    actor: string;
+    reason: string | null;
+  }): Promise<Reply<{ stopsPending: number }>> {
+    const { instanceId, ...by } = input;
+    return this.#turns.take(
+      null,
+      ({ now }) => {
+        this.#machines.forgetMachine(instanceId, by, now);
+        return { stopsPending: stopsPending(this.#core.machines.get()) };
+      },
+      { unknown: "machine.not_found" },
     );
   }
 
