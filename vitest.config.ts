@@ -19,6 +19,7 @@ export default defineConfig({
         "src/storage/**": COMPLETE,
         "src/ledgers/**": COMPLETE,
         "src/provisioners/**": COMPLETE,
+        "src/exchange.ts": COMPLETE,
         "src/durable-objects/shared/effects.ts": COMPLETE,
         "src/durable-objects/shared/flush*.ts": COMPLETE,
       },
