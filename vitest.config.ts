@@ -52,6 +52,7 @@ export default defineConfig({
             "./test/support/global-setup.ts",
             "./test/support/agent-server-setup.ts",
             "./test/support/machine-server-setup.ts",
+            "./test/support/upstream-server-setup.ts",
           ],
           setupFiles: ["./test/support/assert-workerd.ts", "./test/support/file-lane.ts"],
         },

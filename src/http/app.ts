@@ -33,6 +33,7 @@ import { templateRoutes } from "./routes/templates.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
 import { workspaceRoutes } from "./routes/workspaces.ts";
+import { session } from "./session.ts";
 import { socketCookie } from "./socket-cookie.ts";
 
 /** Order of middleware, all mounts, and what becomes of what is thrown. */
@@ -43,6 +44,7 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .use(caller)
   .use(socketCookie)
   .use(tenantGuard)
+  .use(session)
   .use(refusedTokens)
   .route("/", probeRoutes)
   .route("/", metricsRoutes)
