@@ -15,6 +15,7 @@ import { adminDelegationRoutes } from "./routes/admin-delegations.ts";
 import { adminUploadRoutes } from "./routes/admin-uploads.ts";
 import { bundleRoutes } from "./routes/bundles.ts";
 import { canvasRoutes } from "./routes/canvas.ts";
+import { controlPlaneRoutes } from "./routes/control-plane-proxy.ts";
 import { delegationRoutes } from "./routes/delegations.ts";
 import { duplicateRoutes } from "./routes/duplicates.ts";
 import { eventRoutes } from "./routes/events.ts";
@@ -41,6 +42,7 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .use(edge)
   .use(breath)
   .use(cors)
+  .route("/", controlPlaneRoutes)
   .use(caller)
   .use(socketCookie)
   .use(tenantGuard)

@@ -62,6 +62,7 @@ export const cors = createMiddleware<AppEnv>(async (c, next) => {
   await next();
   if (c.res.status === 101) return;
   for (const [name, value] of Object.entries(corsHeaders(origin))) c.res.headers.set(name, value);
+  c.res.headers.append("Vary", "Origin");
 });
 
 function corsHeaders(origin: string): Record<string, string> {
@@ -69,7 +70,6 @@ function corsHeaders(origin: string): Record<string, string> {
     "Access-Control-Allow-Origin": origin,
     "Access-Control-Allow-Credentials": "true",
     "Access-Control-Expose-Headers": EXPOSE_HEADERS,
-    Vary: "Origin",
   };
 }
 
