@@ -3,13 +3,15 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { convertV4MiniflareOptions, Miniflare } from "miniflare";
 import { expect, it, onTestFinished } from "vitest";
-import { OUTBOUND_WORKER, outboundWorker } from "../../scripts/local/outbound.ts";
+import { OUTBOUND_WORKER, operatorsNetwork, outboundWorker } from "../../scripts/local/outbound.ts";
 
 /** Calls what the path names, with the body that it got. */
 const CALLER = `export default {
-  async fetch(request) {
+  async fetch(request, env) {
     const { pathname } = new URL(request.url);
-    const answer = await fetch(decodeURIComponent(pathname.slice(1)), { method: "POST", body: request.body, redirect: "manual" })
+    const network = request.headers.has("x-operators") ? env.CONTROL_PLANE : globalThis;
+    const init = { method: "POST", body: request.body, redirect: "manual" };
+    const answer = await network.fetch(decodeURIComponent(pathname.slice(1)), init)
       .catch((error) => new Response(error.message, { status: 599 }));
     const reason = answer.headers.get("x-posthouse-not-sent");
     return new Response(reason ?? answer.body, { status: answer.status });
@@ -43,6 +45,7 @@ function aCaller(options: { endpoint?: string; allowPrivate: boolean }) {
           compatibilityDate: "2026-08-15",
           compatibilityFlags: ["global_fetch_strictly_public"],
           modules: [{ type: "ESModule", path: "caller.js", contents: CALLER }],
+          serviceBindings: { CONTROL_PLANE: operatorsNetwork() },
           outboundService: OUTBOUND_WORKER,
         },
         outboundWorker(variables, options.allowPrivate),
@@ -50,9 +53,9 @@ function aCaller(options: { endpoint?: string; allowPrivate: boolean }) {
     }),
   );
   onTestFinished(() => miniflare.dispose());
-  return async (url: string, body = "a parcel") => {
+  return async (url: string, body = "a parcel", headers: Record<string, string> = {}) => {
     const target = new URL(encodeURIComponent(url), await miniflare.ready);
-    const answer = await fetch(target, { method: "POST", body });
+    const answer = await fetch(target, { method: "POST", body, headers });
     return { status: answer.status, body: await answer.text() };
   };
 }
@@ -74,6 +77,16 @@ it("reaches agents on this machine in open dev mode, follows no redirect and pas
   expect(await call(`http://localhost:${agent}/`, large)).toEqual({ status: 200, body: large });
   expect(await call(`http://localhost:${agent}/moved`)).toMatchObject({ status: 302 });
   expect(await call("http://169.254.169.254/")).toEqual(REFUSED);
+});
+
+it("reaches a control plane on this machine whatever is closed to agents, but nothing link-local", async () => {
+  const controlPlane = await anEchoOnLoopback();
+  const call = aCaller({ allowPrivate: false });
+  const operators = { "x-operators": "1" };
+  expect(await call(`http://localhost:${controlPlane}/`, "who?", operators)).toEqual({ status: 200, body: "who?" });
+  expect(await call(`http://127.0.0.1:${controlPlane}/moved`, "", operators)).toMatchObject({ status: 302 });
+  expect(await call("http://169.254.169.254/", "", operators)).toMatchObject({ status: 599 });
+  expect(await call(`http://localhost:${controlPlane}/`)).toEqual(REFUSED);
 });
 
 it("says of a call for which no connection comes about that nothing was sent", async () => {
