@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { mintToken } from "../../src/domain/credential.ts";
 import { SOCKET_COOKIE } from "../../src/http/socket-cookie.ts";
 import { ADMIN_TOKEN, aDeployment } from "../support/client-deployment.ts";
@@ -261,6 +261,19 @@ describe("an answer that is passed back", () => {
     expect(answer.headers.get("access-control-allow-origin")).toBe(PAGE);
     expect(answer.text).not.toContain("127.0.0.1");
   });
+});
+
+it("a control plane that has not begun to answer within 30 s counts as away", async () => {
+  const { upstream, platform } = aProxy();
+  await upstream.next({ act: "hold" });
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const answer = platform.call("/cp/auth/me");
+  await until("it is asked", async () => (await upstream.received()).length === 1);
+  expect(vi.getTimerCount()).toBe(1);
+  vi.advanceTimersByTime(30_000);
+  expect(await answer).toMatchObject({ status: 502, body: { code: "control_plane.unreachable" } });
+  await upstream.release();
 });
 
 describe("a page that signs out", () => {
