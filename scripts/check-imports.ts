@@ -22,6 +22,7 @@ const BINDINGS = new Set([
   "BLOBS",
   "BAD_CREDENTIALS",
   "DOCKER",
+  "CONTROL_PLANE",
   "ASSETS",
 ]);
 

@@ -109,6 +109,10 @@ const TEXTS = z.object({
   PROVISION_SHARED_SECRET: z.string().default(""),
   /** The control plane's bearer for console output, where it wants another one. */
   CP_ADMIN_API_TOKEN: z.string().default(""),
+  /** The control plane that knows who is signed in, and whose pages under /cp/ are passed on. */
+  CP_UPSTREAM_URL: z.string().default(""),
+  /** The organisation's name at that control plane: its members' sessions are good here. */
+  MOLECULE_ORG_SLUG: z.string().default(""),
   /** The Docker engine that starts machines where there is no control plane: http, https or tcp; unix under `npm start` only. */
   DOCKER_HOST: z.string().default(""),
   /** `tcp` in DOCKER_HOST means https. */
@@ -126,6 +130,12 @@ export interface ControlPlaneSettings {
   readonly sharedSecret: string;
   readonly consoleToken: string;
   readonly adminToken: string;
+}
+
+/** The control plane whose pages are passed on; without a slug nobody's session can be verified. */
+export interface UpstreamSettings {
+  readonly baseUrl: string;
+  readonly organisationSlug: string;
 }
 
 export interface TierLimits {
@@ -165,6 +175,7 @@ export interface Config extends Numbers {
   readonly delegations: DelegationSettings;
   /** Which backends could start machines; `provisioners/dispatcher.ts` chooses. */
   readonly controlPlane: ControlPlaneSettings | null;
+  readonly upstream: UpstreamSettings | null;
   readonly docker: DockerSettings | null;
   readonly inMemoryMachines: boolean;
   readonly findings: readonly string[];
@@ -241,6 +252,7 @@ export function parseConfig(env: Record<string, unknown>): Config {
     localPlatform: texts.LOCAL_PLATFORM,
     delegations,
     controlPlane: controlPlaneOf(texts, findings),
+    upstream: upstreamOf(texts, findings),
     docker: dockerOf(texts, numbers, env.DOCKER !== undefined, findings),
     inMemoryMachines: wantsInMemoryMachines(texts.PROVISIONER, production, findings),
     findings,
@@ -257,18 +269,38 @@ function controlPlaneOf(texts: Texts, findings: string[]): ControlPlaneSettings 
     findings.push("the control plane is not used: MOLECULE_ORG_ID is not set");
     return null;
   }
-  const url = URL.parse(given);
-  if (url === null || !/^https?:$/.test(url.protocol) || /[?#]|\/\/[^/]*@/.test(given)) {
+  const baseUrl = baseUrlOf(given);
+  if (baseUrl === null) {
     findings.push("the control plane is not used: its URL must be http or https, without credentials and query");
     return null;
   }
   return {
-    baseUrl: url.href.replace(/\/+$/, ""),
+    baseUrl,
     organisationId,
     sharedSecret: texts.MOLECULE_CP_SHARED_SECRET.trim() || texts.PROVISION_SHARED_SECRET.trim(),
     consoleToken: texts.CP_ADMIN_API_TOKEN.trim(),
     adminToken: texts.ADMIN_TOKEN.trim(),
   };
+}
+
+function upstreamOf(texts: Texts, findings: string[]): UpstreamSettings | null {
+  const given = texts.CP_UPSTREAM_URL.trim();
+  const organisationSlug = texts.MOLECULE_ORG_SLUG.trim();
+  if (given === "") return null;
+  const baseUrl = baseUrlOf(given);
+  if (baseUrl === null) {
+    findings.push("/cp/ is not passed on: CP_UPSTREAM_URL must be http or https, without credentials and query");
+    return null;
+  }
+  if (organisationSlug === "") findings.push("canvas sessions are off: MOLECULE_ORG_SLUG is not set");
+  return { baseUrl, organisationSlug };
+}
+
+/** Http or https, without credentials, query and slash at the end; null for anything else. */
+function baseUrlOf(given: string): string | null {
+  const url = URL.parse(given);
+  if (url === null || !/^https?:$/.test(url.protocol) || /[?#]|\/\/[^/]*@/.test(given)) return null;
+  return url.href.replace(/\/+$/, "");
 }
 
 function dockerOf(texts: Texts, numbers: Numbers, hasBinding: boolean, findings: string[]): DockerSettings | null {

@@ -14,6 +14,8 @@ declare namespace Cloudflare {
     BAD_CREDENTIALS?: RateLimit;
     /** The Docker engine, under `npm start` alone: sockets and client certificates are beyond a Worker. */
     DOCKER?: Fetcher;
+    /** The way to the control plane, under `npm start` alone: it may be on this machine, where agents may not be called. */
+    CONTROL_PLANE?: Fetcher;
     [variable: `${Uppercase<string>}`]: unknown;
   }
 }

@@ -196,3 +196,33 @@ describe("the backends of machines", () => {
     expect(parseConfig({ ...COMPLETE, PROVISIONER: "in_memory" })).toMatchObject({ inMemoryMachines: true, findings });
   });
 });
+
+describe("the control plane behind /cp/", () => {
+  it("is none unless it is named, and knows sessions by the organisation's slug", () => {
+    expect(parseConfig({ ...COMPLETE, MOLECULE_ORG_SLUG: "acme" })).toMatchObject({ upstream: null, findings: [] });
+    const variables = { ...COMPLETE, CP_UPSTREAM_URL: " https://cp.test/base/ ", MOLECULE_ORG_SLUG: " acme " };
+    const upstream = { baseUrl: "https://cp.test/base", organisationSlug: "acme" };
+    expect(parseConfig(variables)).toMatchObject({ upstream, findings: [] });
+  });
+
+  it("is passed on to without a slug, which is a finding", () => {
+    expect(parseConfig({ ...COMPLETE, CP_UPSTREAM_URL: "http://cp.test" })).toMatchObject({
+      upstream: { baseUrl: "http://cp.test", organisationSlug: "" },
+      findings: ["canvas sessions are off: MOLECULE_ORG_SLUG is not set"],
+    });
+  });
+
+  it.each([
+    "cp.test",
+    "ftp://cp.test",
+    "https://user@cp.test",
+    "https://:p@cp.test",
+    "https://cp.test?x",
+    "http://a#b",
+  ])("is not %s, which is a finding", (CP_UPSTREAM_URL) => {
+    expect(parseConfig({ ...COMPLETE, CP_UPSTREAM_URL, MOLECULE_ORG_SLUG: "acme" })).toMatchObject({
+      upstream: null,
+      findings: ["/cp/ is not passed on: CP_UPSTREAM_URL must be http or https, without credentials and query"],
+    });
+  });
+});

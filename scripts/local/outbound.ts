@@ -51,18 +51,25 @@ async function answers(network, { hostname, port, protocol }) {
  */
 export function outboundWorker({ NEON_FETCH_ENDPOINT }: Variables, allowPrivate: boolean, hasMachines = false) {
   const database = NEON_FETCH_ENDPOINT ? new URL(NEON_FETCH_ENDPOINT) : null;
-  const allowed = allowPrivate ? { allow: ["public", "private"], deny: LINK_LOCAL } : { allow: ["public"] };
-  // The certificates that Node trusts too, those of NODE_EXTRA_CA_CERTS among them.
-  const tlsOptions = { trustBrowserCas: true, trustedCertificates: getCACertificates() };
   return {
     name: OUTBOUND_WORKER,
     compatibilityDate: "2026-08-15",
     modules: [{ type: "ESModule" as const, path: "outbound.js", contents: SCRIPT }],
     bindings: { DATABASE_ORIGIN: database?.origin ?? "", PROBES: allowPrivate },
     serviceBindings: {
-      NETWORK: { network: { ...allowed, tlsOptions } },
+      NETWORK: allowPrivate ? operatorsNetwork() : { network: { allow: ["public"], tlsOptions: tlsOptions() } },
       ...(hasMachines && { MACHINES: { network: { allow: ["127.0.0.0/8"] } } }),
       ...(database && { DATABASE: { external: { address: database.host, http: {} } } }),
     },
   };
+}
+
+/** The way to where an operator has named, which may be on this machine: no agent chooses what is called on it. */
+export function operatorsNetwork() {
+  return { network: { allow: ["public", "private"], deny: LINK_LOCAL, tlsOptions: tlsOptions() } };
+}
+
+/** The certificates that Node trusts too, those of NODE_EXTRA_CA_CERTS among them. */
+function tlsOptions() {
+  return { trustBrowserCas: true, trustedCertificates: getCACertificates() };
 }

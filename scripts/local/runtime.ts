@@ -8,7 +8,7 @@ import { parseConfig, pushUrlPolicy } from "../../src/config.ts";
 import { tellsMachineUrls } from "../../src/provisioners/backend.ts";
 import { tickCrons } from "./cron.ts";
 import { LogRelay } from "./log-relay.ts";
-import { OUTBOUND_WORKER, outboundWorker } from "./outbound.ts";
+import { OUTBOUND_WORKER, operatorsNetwork, outboundWorker } from "./outbound.ts";
 import { endProcess, runningProcesses } from "./processes.ts";
 import { WRANGLER_CONFIG } from "./project.ts";
 import type { Variables } from "./variables.ts";
@@ -81,7 +81,11 @@ function miniflareOptions({ dataDir, bundle, port, variables, docker, onCrash }:
     bindings: { ...vars, ...variables },
     // Straight to the Worker: Miniflare's own entrance in front of it costs more than half of the throughput.
     unsafeDirectSockets: [{ host: HOST, port }],
-    ...(docker && { serviceBindings: { ...(workerOptions.serviceBindings ?? {}), DOCKER: { node: docker } } }),
+    serviceBindings: {
+      ...(workerOptions.serviceBindings ?? {}),
+      CONTROL_PLANE: operatorsNetwork(),
+      ...(docker && { DOCKER: { node: docker } }),
+    },
     outboundService: OUTBOUND_WORKER,
   };
   return convertV4MiniflareOptions({

@@ -12,6 +12,8 @@ export type ListenerCredential =
   | { readonly kind: "open" }
   | { readonly kind: "admin"; readonly digest: string }
   | { readonly kind: "organisation"; readonly id: string }
+  /** A user, whom the hub cannot ask about: good until `until`. */
+  | { readonly kind: "session" }
   | { readonly kind: "workspace"; readonly id: string; readonly digest: string };
 
 /** What a listening socket carries through hibernation. */
@@ -19,7 +21,7 @@ export interface HubListener {
   readonly filter: EventFilter;
   readonly format: EventFormat;
   readonly credential: ListenerCredential;
-  /** When it must come back with a fresh pass, in ms since 1970; null where the credential itself was shown. */
+  /** When it must come back with a fresh pass or its session, in ms since 1970; null where the hub itself can tell. */
   readonly until: number | null;
 }
 

@@ -168,6 +168,11 @@ export const REFUSALS = {
     error: "control plane returned an error fetching console output",
     hint: "Retry later, or look at the control plane itself.",
   },
+  "control_plane.unreachable": {
+    status: 502,
+    error: "control plane unreachable",
+    hint: "Retry in a few seconds. An operator looks at CP_UPSTREAM_URL and at the control plane itself.",
+  },
   "viewport.invalid": {
     status: 400,
     error: "invalid viewport data",

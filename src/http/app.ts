@@ -16,6 +16,7 @@ import { adminMachineRoutes } from "./routes/admin-machines.ts";
 import { adminUploadRoutes } from "./routes/admin-uploads.ts";
 import { bundleRoutes } from "./routes/bundles.ts";
 import { canvasRoutes } from "./routes/canvas.ts";
+import { controlPlaneRoutes } from "./routes/control-plane-proxy.ts";
 import { delegationRoutes } from "./routes/delegations.ts";
 import { duplicateRoutes } from "./routes/duplicates.ts";
 import { eventRoutes } from "./routes/events.ts";
@@ -34,6 +35,7 @@ import { templateRoutes } from "./routes/templates.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
 import { workspaceRoutes } from "./routes/workspaces.ts";
+import { session } from "./session.ts";
 import { socketCookie } from "./socket-cookie.ts";
 
 /** Order of middleware, all mounts, and what becomes of what is thrown. */
@@ -41,9 +43,11 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .use(edge)
   .use(breath)
   .use(cors)
+  .route("/", controlPlaneRoutes)
   .use(caller)
   .use(socketCookie)
   .use(tenantGuard)
+  .use(session)
   .use(refusedTokens)
   .route("/", probeRoutes)
   .route("/", metricsRoutes)

@@ -8,13 +8,15 @@ import type { AppContext, AppEnv } from "./context.ts";
 
 /**
  * Who calls. A workspace's token is only well-formed here, its object knows if it lives; one of the organisation is
- * live. `formed`: a bearer with the right checksum, but no longer a good one.
+ * live. `formed`: a bearer with the right checksum, but no longer a good one. A session is that of a user for whom the
+ * control plane has vouched.
  */
 export type Credential =
   | { readonly kind: "none" }
   | { readonly kind: "invalid"; readonly formed?: true }
   | { readonly kind: "admin" }
   | { readonly kind: "organisation"; readonly id: string }
+  | { readonly kind: "session"; readonly userId: string }
   | { readonly kind: "workspace"; readonly id: WorkspaceId; readonly digest: string };
 
 /** A well-formed token of the organisation, which the Directory has yet to know. */
@@ -87,7 +89,7 @@ export function workspaceIdParam(c: AppContext): WorkspaceId {
   return id;
 }
 
-/** WorkspaceAuth: the workspace's own token, an operator, or in open dev mode nobody in particular. */
+/** WorkspaceAuth: the workspace's own token, an operator, a user, or in open dev mode nobody in particular. */
 export function workspaceAccess(c: AppContext, id: string): Access {
   const { credential, config } = c.var;
   switch (credential.kind) {
@@ -95,6 +97,8 @@ export function workspaceAccess(c: AppContext, id: string): Access {
       return { kind: "admin" };
     case "organisation":
       return { kind: "organisation", id: credential.id };
+    case "session":
+      return { kind: "canvas", userId: credential.userId };
     case "workspace":
       if (credential.id !== id) throw new Refusal("auth.invalid_token");
       return { kind: "token", digest: credential.digest };
@@ -106,7 +110,7 @@ export function workspaceAccess(c: AppContext, id: string): Access {
   }
 }
 
-/** AdminAuth: an operator, or in open dev mode a call without any bearer. */
+/** AdminAuth: an operator, a user, or in open dev mode a call without any bearer. */
 export function operatorAccess(c: AppContext): Access {
   const { credential, config } = c.var;
   switch (credential.kind) {
@@ -114,6 +118,8 @@ export function operatorAccess(c: AppContext): Access {
       return { kind: "admin" };
     case "organisation":
       return { kind: "organisation", id: credential.id };
+    case "session":
+      return { kind: "canvas", userId: credential.userId };
     case "workspace":
     case "invalid":
       throw new Refusal("auth.invalid_admin_token");

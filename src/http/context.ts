@@ -11,6 +11,8 @@ export interface AppEnv {
     config: Config;
     requestId: string;
     credential: Credential;
+    /** Whether the control plane was asked whose cookie this is; `unknown` when it could not tell. */
+    session: "unasked" | "asked" | "unknown";
     /** The principal's rate state, as its object counted it. */
     rate: RateState | null;
   };

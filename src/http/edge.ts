@@ -2,7 +2,8 @@ import { createMiddleware } from "hono/factory";
 import { configOf } from "../config.ts";
 import { drainBody } from "./body.ts";
 import type { AppContext, AppEnv } from "./context.ts";
-import { isOwnOrigin, isPreflight, isRefusedPage } from "./page.ts";
+import { isOwnOrigin, isPreflight, isRefusedPage, LISTENING_PATH, OWN_ORIGIN, pageOrigin } from "./page.ts";
+import { verifySession } from "./session.ts";
 
 const ALLOW_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
 const ALLOW_HEADERS =
@@ -24,13 +25,12 @@ const CSP_PAGE =
 
 /** Paths that TenantGuard lets pass: probes, and what an agent calls before it knows anything. */
 const GUARD_ALLOWED = new Set(["/health", "/buildinfo", "/metrics", "/registry/register", "/registry/heartbeat"]);
-/** Where pages listen: they can set no header here, and the route judges what they show instead. */
-const LISTENING_PATH = /^\/ws$|^\/workspaces\/[^/]+\/events\/stream$/;
 
 /** Configuration and request id, and the headers that every answer carries, errors included. */
 export const edge = createMiddleware<AppEnv>(async (c, next) => {
   c.set("config", configOf(c.env));
   c.set("requestId", crypto.randomUUID());
+  c.set("session", "unasked");
   c.set("rate", null);
   await next();
   if (c.res.status === 101) return;
@@ -54,11 +54,15 @@ export const cors = createMiddleware<AppEnv>(async (c, next) => {
   if (origin === undefined) return next();
   if (!c.var.config.corsOrigins.has(origin) && !isOwnOrigin(c, origin)) return next();
   if (isPreflight(c)) {
-    return new Response(null, { status: 204, headers: { ...corsHeaders(origin), ...PREFLIGHT_HEADERS } });
+    return new Response(null, {
+      status: 204,
+      headers: { ...corsHeaders(origin), ...PREFLIGHT_HEADERS, Vary: "Origin" },
+    });
   }
   await next();
   if (c.res.status === 101) return;
   for (const [name, value] of Object.entries(corsHeaders(origin))) c.res.headers.set(name, value);
+  c.res.headers.append("Vary", "Origin");
 });
 
 function corsHeaders(origin: string): Record<string, string> {
@@ -66,7 +70,6 @@ function corsHeaders(origin: string): Record<string, string> {
     "Access-Control-Allow-Origin": origin,
     "Access-Control-Allow-Credentials": "true",
     "Access-Control-Expose-Headers": EXPOSE_HEADERS,
-    Vary: "Origin",
   };
 }
 
@@ -78,23 +81,25 @@ const PREFLIGHT_HEADERS = {
 
 /**
  * With `MOLECULE_ORG_ID`, who does not show that it belongs here gets a 404 with an empty body. Showing is: an
- * allowed path, the organisation header, the own origin, or a token of valid form. It is routing, not authentication.
+ * allowed path, the organisation header, the own origin, a token of valid form, or a session. It is routing, not
+ * authentication.
  */
 export const tenantGuard = createMiddleware<AppEnv>(async (c, next) => {
   const { organisationId } = c.var.config;
-  if (organisationId === "" || passesGuard(c, organisationId)) return next();
+  if (organisationId === "" || (await passesGuard(c, organisationId))) return next();
   return new Response(null, { status: 404 });
 });
 
-function passesGuard(c: AppContext, organisationId: string): boolean {
+async function passesGuard(c: AppContext, organisationId: string): Promise<boolean> {
   const { path } = c.req;
   if (GUARD_ALLOWED.has(path) || LISTENING_PATH.test(path) || path.startsWith("/cp/")) return true;
   if (c.req.header("X-Molecule-Org-Id") === organisationId) return true;
   if ((c.req.header("Fly-Replay-Src") ?? "").split(";").includes(`state=${organisationId}`)) return true;
-  const origin = c.req.header("Origin");
-  if (origin !== undefined && isOwnOrigin(c, origin)) return true;
-  const { credential } = c.var;
-  return credential.kind === "invalid" ? credential.formed === true : credential.kind !== "none";
+  if (pageOrigin(c) === OWN_ORIGIN) return true;
+  await verifySession(c);
+  const { credential, session } = c.var;
+  if (credential.kind === "none") return session === "unknown";
+  return credential.kind !== "invalid" || credential.formed === true;
 }
 
 function rateHeaders(c: AppContext, headers: Headers): void {

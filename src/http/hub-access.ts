@@ -2,6 +2,7 @@ import { digestOf } from "../domain/credential.ts";
 import type { HubListener, ListenerCredential, ListenRequest } from "../domain/hub-listener.ts";
 import { Refusal } from "../domain/refusal.ts";
 import {
+  COOKIE_LIFETIME_MS,
   issuePass,
   type PassScope,
   readPass,
@@ -14,6 +15,7 @@ import { ask } from "./ask.ts";
 import { type Credential, limitBadCredentials, workspaceAccess } from "./caller.ts";
 import { type AppContext, organisationOf, workspaceOf } from "./context.ts";
 import { identify } from "./identify.ts";
+import { verifySession } from "./session.ts";
 import {
   acceptedCredentials,
   bearerDigest,
@@ -22,6 +24,7 @@ import {
   livePass,
   OPEN_CREDENTIAL,
   operatorPassCredential,
+  SESSION_CREDENTIAL,
 } from "./socket-cookie.ts";
 
 /** The subprotocol of a socket whose credential travels as another one, because pages cannot set headers. */
@@ -46,19 +49,26 @@ export async function admit(c: AppContext): Promise<Admission> {
   const ticket = credential.kind === "none" ? await ticketPass(c) : null;
   const pass = ticket ?? (credential.kind === "none" ? await cookiePass(c) : null);
   // A ticket lets in once; a cookie must be renewed.
-  const until = ticket === null && pass !== null ? pass.expiresAt : null;
-  const shown = pass ? listenerCredential(pass.credential) : operator(c, credential, digest);
+  const cookieEnd = ticket === null && pass !== null ? pass.expiresAt : null;
+  const shown = pass ? listenerCredential(pass.credential) : await operator(c, credential, digest);
+  const until = shown.kind === "session" ? sessionEnd() : cookieEnd;
   return { listener: { filter: { kind: "all" }, format: "frame", credential: shown, until }, ticket, protocol };
+}
+
+/** Nobody tells the hub that somebody has signed out, so a session is shown again as often as a cookie. */
+function sessionEnd(): number {
+  return Date.now() + COOKIE_LIFETIME_MS;
 }
 
 /** Who may read a workspace's event stream: whoever passes WorkspaceAuth, or a page with the cookie. */
 export async function streamListener(c: AppContext, workspaceId: string): Promise<HubListener> {
   const pass = c.var.credential.kind === "none" ? await cookiePass(c) : null;
+  if (pass === null) await verifySession(c);
   const access = pass ? ({ kind: "admin" } as const) : workspaceAccess(c, workspaceId);
   await ask(c, workspaceOf(c, workspaceId).verify({ access }));
   const filter = { kind: "one", workspaceId } as const;
-  const listener = (credential: ListenerCredential): HubListener => {
-    return { filter, format: "stream", credential, until: pass?.expiresAt ?? null };
+  const listener = (credential: ListenerCredential, until = pass?.expiresAt ?? null): HubListener => {
+    return { filter, format: "stream", credential, until };
   };
   switch (access.kind) {
     case "token":
@@ -68,7 +78,7 @@ export async function streamListener(c: AppContext, workspaceId: string): Promis
     case "organisation":
       return listener(access);
     case "canvas":
-      return listener({ kind: "open" });
+      return access.userId === undefined ? listener({ kind: "open" }) : listener({ kind: "session" }, sessionEnd());
   }
 }
 
@@ -77,7 +87,8 @@ export function issueTicket(c: AppContext): string {
   const [key] = c.var.config.tokenKeys;
   if (key === undefined) throw new Refusal("token.key_missing");
   const expiresAt = Date.now() + TICKET_LIFETIME_MS;
-  const credential = operatorPassCredential(c) ?? OPEN_CREDENTIAL;
+  const holder = c.var.credential.kind === "session" ? SESSION_CREDENTIAL : OPEN_CREDENTIAL;
+  const credential = operatorPassCredential(c) ?? holder;
   return issuePass(ticketScope(c), { credential, expiresAt, nonce: crypto.randomUUID() }, key);
 }
 
@@ -127,12 +138,15 @@ async function agentListener(c: AppContext, credential: Credential): Promise<Hub
 /** What a pass stands for. */
 function listenerCredential(credential: string): ListenerCredential {
   if (standsForToken(credential)) return { kind: "organisation", id: credential };
+  if (credential === SESSION_CREDENTIAL) return { kind: "session" };
   return credential === OPEN_CREDENTIAL ? { kind: "open" } : { kind: "admin", digest: credential };
 }
 
-function operator(c: AppContext, credential: Credential, digest: string): ListenerCredential {
+async function operator(c: AppContext, credential: Credential, digest: string): Promise<ListenerCredential> {
   if (credential.kind === "admin") return { kind: "admin", digest };
   if (credential.kind === "organisation") return credential;
+  if (credential.kind === "none") await verifySession(c);
+  if (c.var.credential.kind === "session") return { kind: "session" };
   if (credential.kind !== "none") throw new Refusal("auth.invalid_admin_token");
   if (!c.var.config.devMode) throw new Refusal("auth.admin_required");
   return { kind: "open" };

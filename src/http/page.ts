@@ -4,6 +4,10 @@ import type { AppContext } from "./context.ts";
 const LOOPBACK_HOST = /^(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?$/;
 /** Types of a body that a page may send to any site without a preflight; so it may a body without a type. */
 const SIMPLE_TYPES = new Set(["", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"]);
+/** Where pages listen: they can set no header there, and the route judges what they show instead. */
+export const LISTENING_PATH = /^\/ws$|^\/workspaces\/[^/]+\/events\/stream$/;
+/** All spellings of the platform's own origin are one: a proxy may change the scheme between two requests. */
+export const OWN_ORIGIN = "own";
 /** Where reading does something: no foreign page may even link there. */
 const OPERATOR_PATH = /^\/(?:admin|cdn-cgi)(?:\/|$)/;
 
@@ -29,6 +33,15 @@ export function isOwnOrigin(c: AppContext, origin: string): boolean {
   return (
     isOwnHost(c) && (bare === `https://${host}` || bare === `http://${host}` || bare === new URL(c.req.url).origin)
   );
+}
+
+/** The page that makes this request; null when it is none that may. */
+export function pageOrigin(c: AppContext): string | null {
+  const origin = c.req.header("Origin");
+  // Browsers leave Origin out of same-origin reads; no page can set Sec-Fetch-Site.
+  if (origin === undefined) return c.req.header("Sec-Fetch-Site") === "same-origin" ? OWN_ORIGIN : null;
+  if (isOwnOrigin(c, origin)) return OWN_ORIGIN;
+  return c.var.config.corsOrigins.has(origin) ? origin : null;
 }
 
 export function isPreflight(c: AppContext): boolean {
@@ -76,7 +89,8 @@ function isDrivable(c: AppContext): boolean {
   return SIMPLE_TYPES.has(type.trim().toLowerCase());
 }
 
-function isRead(c: AppContext): boolean {
+/** Browsers send Origin with everything else. */
+export function isRead(c: AppContext): boolean {
   return c.req.method === "GET" || c.req.method === "HEAD";
 }
 

@@ -23,6 +23,7 @@ export async function senderOf(c: AppContext): Promise<VerifiedCaller | null> {
       return null;
     case "admin":
     case "organisation":
+    case "session":
       if (claims.length > 0) throw new Refusal("auth.invalid_caller_token");
       return null;
     case "workspace":

@@ -11,13 +11,13 @@ import {
 } from "../domain/socket-pass.ts";
 import { type AppContext, type AppEnv, organisationOf } from "./context.ts";
 import { isLiveOrganisationToken } from "./organisation-tokens.ts";
-import { isOwnOrigin } from "./page.ts";
+import { pageOrigin } from "./page.ts";
 
 export const SOCKET_COOKIE = "__Host-posthouse-ws";
-/** All spellings of the platform's own origin are one: a proxy may change the scheme between two requests. */
-const OWN_ORIGIN = "own";
 /** What a ticket stands for where nobody has to show anything. */
 export const OPEN_CREDENTIAL = "open";
+/** What a user's ticket stands for. There is no such cookie: a user's page shows its own on sockets too. */
+export const SESSION_CREDENTIAL = "session";
 
 /**
  * A page cannot put a bearer on a WebSocket. So an operator's call from an allowed page is answered with a cookie
@@ -60,8 +60,9 @@ export function operatorPassCredential(c: AppContext): string | null {
 
 /** What a pass may have been made for and under. */
 export function acceptedCredentials(c: AppContext): { credentials: string[]; keys: readonly string[] } {
-  const { adminTokens, tokenKeys, devMode } = c.var.config;
-  return { credentials: devMode ? [OPEN_CREDENTIAL] : adminTokens.map(digestOf), keys: tokenKeys };
+  const { adminTokens, tokenKeys, devMode, upstream } = c.var.config;
+  const closed = [...adminTokens.map(digestOf), ...(upstream?.organisationSlug ? [SESSION_CREDENTIAL] : [])];
+  return { credentials: devMode ? [OPEN_CREDENTIAL] : closed, keys: tokenKeys };
 }
 
 /** Digest of the bearer in the Authorization header. */
@@ -72,15 +73,6 @@ export function bearerDigest(c: AppContext): string {
 /** Whether a page of a foreign origin makes this request. */
 export function isForeignPage(c: AppContext): boolean {
   return c.req.header("Origin") !== undefined && pageOrigin(c) === null;
-}
-
-/** The page that makes this request; null when it is none that may. */
-function pageOrigin(c: AppContext): string | null {
-  const origin = c.req.header("Origin");
-  // Browsers leave Origin out of same-origin reads; no page can set Sec-Fetch-Site.
-  if (origin === undefined) return c.req.header("Sec-Fetch-Site") === "same-origin" ? OWN_ORIGIN : null;
-  if (isOwnOrigin(c, origin)) return OWN_ORIGIN;
-  return c.var.config.corsOrigins.has(origin) ? origin : null;
 }
 
 function cookieScope(c: AppContext, origin: string): PassScope {

@@ -1,5 +1,5 @@
 import type { ControlPlaneSettings } from "../config.ts";
-import { type Call, type Exchange, exchange, isSuccess, objectOf } from "./exchange.ts";
+import { type Call, type Exchange, exchange, isSuccess, objectOf } from "../exchange.ts";
 import { machineEnv, secretsOf } from "./machine-env.ts";
 import {
   ConsoleFailure,

@@ -1,10 +1,10 @@
 import { configOf } from "../config.ts";
+import type { Fetch } from "../exchange.ts";
 import { log } from "../log.ts";
 import { backendOf } from "./backend.ts";
 import { ControlPlaneProvisioner } from "./control-plane.ts";
 import { DockerProvisioner } from "./docker.ts";
 import { DockerEngine } from "./docker-engine.ts";
-import type { Fetch } from "./exchange.ts";
 import { InMemoryProvisioner } from "./in-memory.ts";
 import type { MachineRef, Provisioner, StopOutcome } from "./provisioner.ts";
 

@@ -1,4 +1,4 @@
-import { type Call, type Exchange, exchange, type Fetch, objectOf } from "./exchange.ts";
+import { type Call, type Exchange, exchange, type Fetch, objectOf } from "../exchange.ts";
 
 const API = "/v1.41";
 const ANSWER_BYTES_MAX = 1024 * 1024;

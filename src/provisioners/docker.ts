@@ -1,5 +1,6 @@
 import * as z from "zod";
 import type { DockerSettings } from "../config.ts";
+import { type Exchange, objectOf } from "../exchange.ts";
 import {
   AGENT_PORT,
   CONFIG_FOLDER,
@@ -13,7 +14,6 @@ import {
   WORKSPACE_LABEL,
 } from "./docker-container.ts";
 import { type DockerEngine, problemOf } from "./docker-engine.ts";
-import { type Exchange, objectOf } from "./exchange.ts";
 import { secretsOf } from "./machine-env.ts";
 import type { MachineRef, Provisioner, Running, StartOrder, StartOutcome, StopOutcome } from "./provisioner.ts";
 import { reasonOf } from "./reason.ts";

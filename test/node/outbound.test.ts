@@ -3,16 +3,18 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { convertV4MiniflareOptions, Miniflare } from "miniflare";
 import { expect, it, onTestFinished } from "vitest";
-import { OUTBOUND_WORKER, outboundWorker } from "../../scripts/local/outbound.ts";
+import { OUTBOUND_WORKER, operatorsNetwork, outboundWorker } from "../../scripts/local/outbound.ts";
 import { MACHINE_CALL_HEADER } from "../../src/domain/machine-call.ts";
 
 /** Calls what the path names, with the body that it got. */
 const CALLER = `export default {
-  async fetch(request) {
+  async fetch(request, env) {
     const { pathname } = new URL(request.url);
+    const network = request.headers.has("x-operators") ? env.CONTROL_PLANE : globalThis;
     const mark = request.headers.get("x-mark");
     const headers = mark === null ? {} : { [mark]: "1" };
-    const answer = await fetch(decodeURIComponent(pathname.slice(1)), { method: "POST", headers, body: request.body, redirect: "manual" })
+    const init = { method: "POST", headers, body: request.body, redirect: "manual" };
+    const answer = await network.fetch(decodeURIComponent(pathname.slice(1)), init)
       .catch((error) => new Response(error.message, { status: 599 }));
     const reason = answer.headers.get("x-posthouse-not-sent");
     return new Response(reason ?? answer.body, { status: answer.status });
@@ -47,6 +49,7 @@ function aCaller(options: { endpoint?: string; allowPrivate: boolean; hasMachine
           compatibilityDate: "2026-08-15",
           compatibilityFlags: ["global_fetch_strictly_public"],
           modules: [{ type: "ESModule", path: "caller.js", contents: CALLER }],
+          serviceBindings: { CONTROL_PLANE: operatorsNetwork() },
           outboundService: OUTBOUND_WORKER,
         },
         outboundWorker(variables, options.allowPrivate, options.hasMachines),
@@ -54,9 +57,9 @@ function aCaller(options: { endpoint?: string; allowPrivate: boolean; hasMachine
     }),
   );
   onTestFinished(() => miniflare.dispose());
-  return async (url: string, body = "a parcel", mark: string | null = null) => {
+  return async (url: string, body = "a parcel", headers: Record<string, string> = {}) => {
     const target = new URL(encodeURIComponent(url), await miniflare.ready);
-    const answer = await fetch(target, { method: "POST", body, headers: mark === null ? {} : { "x-mark": mark } });
+    const answer = await fetch(target, { method: "POST", body, headers });
     return { status: answer.status, body: await answer.text() };
   };
 }
@@ -80,6 +83,16 @@ it("reaches agents on this machine in open dev mode, follows no redirect and pas
   expect(await call("http://169.254.169.254/")).toEqual(REFUSED);
 });
 
+it("reaches a control plane on this machine whatever is closed to agents, but nothing link-local", async () => {
+  const controlPlane = await anEchoOnLoopback();
+  const call = aCaller({ allowPrivate: false });
+  const operators = { "x-operators": "1" };
+  expect(await call(`http://localhost:${controlPlane}/`, "who?", operators)).toEqual({ status: 200, body: "who?" });
+  expect(await call(`http://127.0.0.1:${controlPlane}/moved`, "", operators)).toMatchObject({ status: 302 });
+  expect(await call("http://169.254.169.254/", "", operators)).toMatchObject({ status: 599 });
+  expect(await call(`http://localhost:${controlPlane}/`)).toEqual(REFUSED);
+});
+
 it("says of a call for which no connection comes about that nothing was sent", async () => {
   const call = aCaller({ allowPrivate: true });
   const server = createServer().listen(0, "127.0.0.1");
@@ -97,9 +110,11 @@ it("lets marked calls pass to containers on this machine, unmarked, and only whe
   const container = await anEchoOnLoopback();
   const url = `http://127.0.0.1:${container}/`;
   const call = aCaller({ allowPrivate: false, hasMachines: true });
-  expect(await call(url, "a parcel", MACHINE_CALL_HEADER)).toEqual({ status: 200, body: "a parcel" });
+  expect(await call(url, "a parcel", { "x-mark": MACHINE_CALL_HEADER })).toEqual({ status: 200, body: "a parcel" });
   expect(await call(url)).toEqual(REFUSED);
-  expect(await call("http://192.168.0.1/", "a parcel", MACHINE_CALL_HEADER)).toMatchObject({ status: 599 });
+  expect(await call("http://192.168.0.1/", "a parcel", { "x-mark": MACHINE_CALL_HEADER })).toMatchObject({
+    status: 599,
+  });
   const without = aCaller({ allowPrivate: false });
-  expect(await without(url, "a parcel", MACHINE_CALL_HEADER)).toEqual(REFUSED);
+  expect(await without(url, "a parcel", { "x-mark": MACHINE_CALL_HEADER })).toEqual(REFUSED);
 });

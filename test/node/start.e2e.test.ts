@@ -1,7 +1,9 @@
 import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { createServer } from "node:net";
+import { createServer as createHttpServer } from "node:http";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -223,6 +225,29 @@ describe("npm start", () => {
     await expect(new Wire(url).createAgent("stranger")).rejects.toMatchObject({ status: 401 });
     const environment = { ...process.env, ADMIN_TOKEN: "correct horse" };
     expect(execFileSync("sh", ["-c", lines], { encoding: "utf8", env: environment })).toContain('"text":"hello"');
+  });
+
+  it("knows who is signed in at a control plane on this machine, and passes its pages on", async () => {
+    let looks = 0;
+    const upstream = createHttpServer(({ url, headers }, response) => {
+      if (url?.startsWith("/cp/auth/tenant-member")) looks++;
+      const isMember = url === "/cp/auth/tenant-member?slug=acme" && headers.cookie === "session=ada";
+      response.end(JSON.stringify({ url, member: isMember, user_id: "user_ada" }));
+    }).listen(0, "127.0.0.1");
+    onTestFinished(() => void upstream.close());
+    await once(upstream, "listening");
+    const { port } = upstream.address() as AddressInfo;
+    const variables = { CP_UPSTREAM_URL: `http://localhost:${port}`, MOLECULE_ORG_SLUG: "acme" };
+    const url = await start(await aPlace(), { ADMIN_TOKEN: "correct horse", ...variables }).ready;
+    expect(await (await fetch(`${url}/cp/auth/me`)).json()).toMatchObject({ url: "/cp/auth/me" });
+    const list = async (cookie: string) => {
+      const headers = { Origin: "http://localhost:3000", Cookie: cookie };
+      return (await fetch(`${url}/workspaces`, { headers })).status;
+    };
+    const all = await Promise.all(Array.from({ length: BUSY_CONNECTIONS }, () => list("session=ada")));
+    expect(all).toEqual(all.map(() => 200));
+    expect(looks).toBe(1);
+    expect(await list("session=eve")).toBe(401);
   });
 
   it("keeps its keys and its state to itself", async () => {

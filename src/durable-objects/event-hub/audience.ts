@@ -167,6 +167,8 @@ export class Audience implements Clock {
         return this.#options.devMode;
       case "admin":
         return this.#options.adminDigests.includes(credential.digest);
+      case "session":
+        return until !== null;
       case "organisation":
       case "workspace":
         return true;

@@ -19,6 +19,8 @@ import { holdPoll, openInboxSocket } from "../held-poll.ts";
 /** `method` and `status` are words, not texts. */
 const REPORT_WORD_CHARS_MAX = 1_024;
 
+const SOCKET_HINT = "A session opens no inbox socket: poll with ?wait=, or listen on /ws.";
+
 const REPORT = z.object({
   activity_type: z.string().min(1),
   source_id: z.string().nullish(),
@@ -44,6 +46,8 @@ export const activityRoutes = new Hono<AppEnv>()
   })
   .get("/inbox/socket", async (c) => {
     const { id, access, query } = readQuery(c);
+    // It would stay open when the user has long signed out.
+    if (c.var.credential.kind === "session") throw new Refusal("auth.invalid_token", { hint: SOCKET_HINT });
     if (c.req.header("Upgrade")?.toLowerCase() !== "websocket") throw new Refusal("request.upgrade_required");
     return openInboxSocket(c, id, access, query);
   })

@@ -15,6 +15,7 @@ import { ask } from "../ask.ts";
 import { adminOnly, workspaceAccess, workspaceIdParam } from "../caller.ts";
 import { type AppContext, type AppEnv, workspaceOf } from "../context.ts";
 import { senderOf } from "../sender.ts";
+import { cannotTell } from "../session.ts";
 
 const LIST_DEFAULT = 100;
 const LIST_MAX = 1_000;
@@ -70,6 +71,7 @@ export const adminQueueRoutes = new Hono<AppEnv>()
 /** The target under its own token, an operator, or the workspace of the bearer, whose object verifies it. */
 async function reader(c: AppContext, id: string) {
   const { credential, config } = c.var;
+  if (c.var.session === "unknown") throw cannotTell();
   if (credential.kind === "none" && !config.devMode) throw new Refusal("a2a.queue_item_not_found");
   if (credential.kind === "workspace" && credential.id !== id) {
     const caller = await senderOf(c);

@@ -1,4 +1,4 @@
-import { withDeadline } from "../time-limit.ts";
+import { withDeadline } from "./time-limit.ts";
 
 export interface Call {
   readonly method: "GET" | "POST" | "PUT" | "DELETE";
