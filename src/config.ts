@@ -40,6 +40,10 @@ const NUMBERS = {
   ACTIVITY_RETENTION_DAYS: whole(7, 1, 365),
   /** Days that unread rows from others stay in the inbox. */
   ACTIVITY_UNREAD_RETENTION_DAYS: whole(30, 1, 365),
+  /** Hours between two looks of a workspace at what its inbox may forget. */
+  ACTIVITY_CLEANUP_INTERVAL_HOURS: whole(6, 1, 168),
+  /** Seconds between two sweeps for files that should have expired, in steps of the minute cron. */
+  UPLOAD_SWEEP_INTERVAL_S: whole(300, 60, 86_400),
   /** Days of history that the ledger keeps; 0 keeps everything. */
   LEDGER_RETENTION_DAYS: whole(90, 0, 36_500),
   /** Minutes without work after which a workspace's machine is stopped until somebody needs it; 0 never does. */

@@ -14,8 +14,6 @@ import { eachAlone, sweep } from "./sweep.ts";
 export const SWEEP_CRON = "* * * * *";
 export const DAILY_CRON = "17 3 * * *";
 
-/** How soon files are looked for again while some expire late. */
-const UPLOAD_SWEEP_INTERVAL_MS = 5 * 60 * 1000;
 /** How often a purge that is not done is looked after. */
 const PURGE_LOOK_AGAIN_MS = 60 * 1000;
 const FROM_THE_OLDEST: SweepCursor = { deadline: null, heartbeat: null };
@@ -49,8 +47,9 @@ export async function scheduled(
 
 /** The sweeps that this deployment makes. Without their ledger, or switched off, delegations cost no statement. */
 function intervals(env: Env): Partial<Record<SweepName, number>> {
-  const { sweeperOn, ledgerWrite, sweeperIntervalMs } = configOf(env).delegations;
-  const uploads = UPLOAD_SWEEP_INTERVAL_MS;
+  const { delegations, UPLOAD_SWEEP_INTERVAL_S } = configOf(env);
+  const { sweeperOn, ledgerWrite, sweeperIntervalMs } = delegations;
+  const uploads = UPLOAD_SWEEP_INTERVAL_S * 1000;
   return sweeperOn && ledgerWrite ? { uploads, delegations: sweeperIntervalMs } : { uploads };
 }
 
@@ -133,10 +132,10 @@ async function scrub(env: Env): Promise<void> {
 async function retainLedger(env: Env): Promise<void> {
   const { LEDGER_RETENTION_DAYS } = configOf(env);
   if (LEDGER_RETENTION_DAYS === 0) return;
-  try {
-    const deleted = await dropOldActivity(openDatabase(env), LEDGER_RETENTION_DAYS);
-    log.info("sweep.ledger_retention", { deleted });
-  } catch (error) {
-    log.warn("sweep.ledger_retention_failed", { reason: error instanceof Error ? error.message : "unknown" });
-  }
+  const startedAt = Date.now();
+  const summary = await dropOldActivity(openDatabase(env), LEDGER_RETENTION_DAYS).then(
+    (deleted) => ({ deleted, errors: 0 }),
+    (error: unknown) => ({ deleted: 0, errors: 1, reason: error instanceof Error ? error.message : "unknown" }),
+  );
+  log.info("sweep.ledger_retention", { ...summary, duration_ms: Date.now() - startedAt });
 }

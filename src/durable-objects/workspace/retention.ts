@@ -3,7 +3,8 @@ import type { BlobStore } from "../../storage/blob-store.ts";
 import type { Clock } from "../shared/alarm.ts";
 import type { Core } from "./core.ts";
 
-const DAY_MS = 24 * 60 * 60 * 1000;
+const HOUR_MS = 60 * 60 * 1000;
+const DAY_MS = 24 * HOUR_MS;
 /** A pruned row stays a valid cursor this long. */
 const STUB_MS = 90 * DAY_MS;
 /** An ended delegation can be listed, retried and answered late this long. */
@@ -31,7 +32,7 @@ export class Retention implements Clock {
     return due.length === 0 ? null : Math.max(Math.min(...due), this.#notBefore);
   }
 
-  /** Rows that may not go yet are looked at again a day later. */
+  /** Rows that may not go yet are looked at again later. */
   #notBefore = 0;
 
   async run(now: number): Promise<void> {
@@ -58,7 +59,8 @@ export class Retention implements Clock {
     const before = now - DELEGATION_MS;
     const gone = [delegations.prune(before, flush.flushedThrough, SLICE_ROWS), received.prune(before, SLICE_ROWS)];
     events.prune(Math.min(flush.flushedThrough, hubThrough), SLICE_ROWS);
-    this.#notBefore = Math.max(pruned, ...gone) === SLICE_ROWS ? 0 : now + DAY_MS;
+    this.#notBefore =
+      Math.max(pruned, ...gone) === SLICE_ROWS ? 0 : now + config.ACTIVITY_CLEANUP_INTERVAL_HOURS * HOUR_MS;
     if (pruned > 0) log.info("inbox.pruned", { workspace_id: workspaceId, rows: pruned, unread: lost > lostSeq });
     if (this.#blobs && bodyKeys.length > 0) await this.#blobs.delete(bodyKeys);
   }
