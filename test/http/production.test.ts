@@ -157,3 +157,24 @@ describe("a closed deployment", () => {
     }
   });
 });
+
+describe("tokens of the organisation", () => {
+  it("are minted ten an hour by one credential, whatever becomes of them, and then again", async () => {
+    const creator = (await call("/org/tokens", { token: ADMIN, json: {} })).body.auth_token;
+    const mint = () => call("/org/tokens", { token: creator, json: { name: "script" } });
+    const minted = await Promise.all(Array.from({ length: 10 }, mint));
+    expect(minted.map(({ status }) => status)).toEqual(Array.from({ length: 10 }, () => 200));
+    const [first] = minted;
+    await call(`/org/tokens/${first?.body.id}`, { method: "DELETE", token: ADMIN });
+    const refused = await mint();
+    expect(refused).toMatchObject({
+      status: 429,
+      body: { error: "rate limit exceeded", code: "request.rate_limited" },
+    });
+    expect(refused.body.retry_after).toBeGreaterThan(3_000);
+    const other = await call("/org/tokens", { token: minted[1]?.body.auth_token, json: {} });
+    expect(other.status).toBe(200);
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 3_600_000 });
+    expect((await mint()).status).toBe(200);
+  });
+});

@@ -127,6 +127,8 @@ const CONFIRMATION_WAIT_MS = 2_000;
 const NO_VIEWPORT = '{"x":0,"y":0,"zoom":1}';
 /** Large cards read at once. */
 const CARD_CONCURRENCY = 6;
+/** Tokens of the organisation that one creator may mint within an hour, where credentials are needed at all. */
+const TOKENS_PER_HOUR = 10;
 const SCRUB_SLICE = 500;
 const MACHINE_SWEEP_LIMIT = 500;
 
@@ -614,8 +616,10 @@ export class Directory extends DurableObject<Env> {
 
   addOrganisationToken(minted: MintedOrganisationToken): Promise<Reply<true>> {
     return reply(() => {
+      const now = Date.now();
       this.#open();
-      this.#organisationTokens.add(minted, Date.now());
+      if (!configOf(this.env).devMode) this.#organisationTokens.requirePace(minted.createdBy, TOKENS_PER_HOUR, now);
+      this.#organisationTokens.add(minted, now);
       log.info("organisation_token.minted", { token_id: minted.id, by: minted.createdBy });
       return true as const;
     });

@@ -18,8 +18,9 @@ CREATE TABLE organisation_tokens (
 CREATE UNIQUE INDEX organisation_tokens_id ON organisation_tokens (id);
 `;
 
+const HOUR_MS = 60 * 60 * 1000;
 /** `last_used_at` tells an operator whether a token is in use; to the hour is enough. */
-const LAST_USED_STEP_MS = 60 * 60 * 1000;
+const LAST_USED_STEP_MS = HOUR_MS;
 
 /** A token as the Worker minted it: the Directory never sees the plain text. */
 export interface MintedOrganisationToken extends Pick<OrganisationTokenView, "id" | "prefix" | "name" | "createdBy"> {
@@ -53,6 +54,22 @@ export class OrganisationTokenStore {
       createdBy,
       now,
     );
+  }
+
+  /** Refuses whoever has made so many within an hour: a leaked credential must not multiply unseen. */
+  requirePace(createdBy: string, perHour: number, now: number): void {
+    const [oldest] = this.#sql
+      .exec<{ at: number }>(
+        `SELECT created_at AS at FROM organisation_tokens WHERE created_by = ? AND created_at > ?
+         ORDER BY created_at DESC LIMIT 1 OFFSET ?`,
+        createdBy,
+        now - HOUR_MS,
+        perHour - 1,
+      )
+      .toArray();
+    if (!oldest) return;
+    const retryAfter = Math.ceil((oldest.at + HOUR_MS - now) / 1000);
+    throw new Refusal("request.rate_limited", { details: { retry_after: retryAfter }, retryAfter });
   }
 
   /** Live ones, newest first. */
