@@ -1,4 +1,4 @@
-import { env, evictDurableObject } from "cloudflare:test";
+import { env, evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { aMachine, callsOf, listed, machines, registered, ring, statusBecomes, tokenOf } from "../support/machines.ts";
 import { aMessage, call, poll, tell } from "../support/platform.ts";
@@ -104,6 +104,23 @@ describe("a workspace whose machine the platform runs", () => {
       source: "bootstrap_watcher",
     });
     await until("nothing runs", async () => machines.runningFor(id).length === 0);
+  });
+
+  it("is given up at the time that lists and views show, not a moment before", async () => {
+    const id = await aMachine({ runtime: "hermes" });
+    await until("it runs", async () => machines.runningFor(id).length === 1);
+    const { provision_timeout_ms: limit } = await listed(id);
+    expect((await call(`/workspaces/${id}`)).body.provision_timeout_ms).toBe(limit);
+    const wishedAt = await runInDurableObject(
+      env.WORKSPACE.getByName(id),
+      (_, { storage }) => storage.sql.exec<{ wished_at: number }>("SELECT wished_at FROM lifecycle").one().wished_at,
+    );
+    vi.useFakeTimers({ toFake: ["Date"], now: wishedAt + limit - 1 });
+    await ring(id);
+    expect(await listed(id)).toMatchObject({ status: "provisioning" });
+    vi.setSystemTime(wishedAt + limit);
+    await ring(id);
+    expect(await listed(id)).toMatchObject({ status: "failed" });
   });
 
   it("is given up when it takes too long, and the message says where it stands", async () => {

@@ -11,14 +11,14 @@ import { SecretBox } from "../../domain/secret-box.ts";
 import type { Placement, WorkspacePatch } from "../../domain/workspace-patch.ts";
 import type { RebuildSeed, WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
-import { listEntryJson, peerJson, publicViewJson } from "../../domain/workspace-view.ts";
+import { listEntryJson, type ProvisionLimit, peerJson, publicViewJson } from "../../domain/workspace-view.ts";
 import { openDatabase } from "../../ledgers/database.ts";
 import { writeLedger } from "../../ledgers/ledger-write.ts";
 import { log } from "../../log.ts";
 import { creationOf } from "../../org-import/creation.ts";
 import { type ImportPlan, type LiveNode, planImport, planTree } from "../../org-import/plan.ts";
 import type { ImportMode } from "../../org-import/read.ts";
-import { hasProvisioner } from "../../provisioners/backend.ts";
+import { hasProvisioner, provisionTimeoutMs } from "../../provisioners/backend.ts";
 import { AlarmScheduler } from "../shared/alarm.ts";
 import { type Delivery, type Effect, Effects } from "../shared/effects.ts";
 import { Flush } from "../shared/flush.ts";
@@ -141,6 +141,7 @@ export class Directory extends DurableObject<Env> {
   readonly #flush: Flush;
   readonly #pace: FlushPace;
   readonly #sweeps: SweepPlan;
+  readonly #provisionLimit: ProvisionLimit = (runtime) => provisionTimeoutMs(configOf(this.env), runtime);
   /** What the objects of a removal that is being answered said of their machines. */
   readonly #stopsPending = new Map<string, number>();
   #alarm: AlarmScheduler;
@@ -491,7 +492,7 @@ export class Directory extends DurableObject<Env> {
     if (this.#schema.state === "absent") return "[]";
     const now = Date.now();
     const nodes = await this.#shown(this.#nodes.live());
-    return `[${nodes.map((node) => listEntryJson(node, now)).join(",")}]`;
+    return `[${nodes.map((node) => listEntryJson(node, now, this.#provisionLimit)).join(",")}]`;
   }
 
   /** The public view of one workspace as JSON; 410 for a removed one unless that is wanted. */
@@ -500,7 +501,7 @@ export class Directory extends DurableObject<Env> {
       const node = this.#tree.require(input.id);
       if (node.removed_at !== null && !input.includeRemoved) throw removedRefusal(node);
       const [complete = node] = await this.#shown([node]);
-      return publicViewJson(complete, Date.now());
+      return publicViewJson(complete, Date.now(), this.#provisionLimit);
     });
   }
 

@@ -14,12 +14,11 @@ import type {
 import type { Path } from "../../domain/hierarchy.ts";
 import { stopsPending } from "../../domain/lifecycle.ts";
 import { Refusal, unwrap } from "../../domain/refusal.ts";
-import { runtimeOf } from "../../domain/runtime.ts";
 import type { Placement } from "../../domain/workspace-patch.ts";
 import type { RebuildSeed, WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import { log } from "../../log.ts";
-import { hasProvisioner } from "../../provisioners/backend.ts";
+import { hasProvisioner, provisionTimeoutMs } from "../../provisioners/backend.ts";
 import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import type { StoredFile } from "../../uploads/serve-upload.ts";
 import type { Collapse, Mark, Purging, Removal } from "../directory/tree.ts";
@@ -969,7 +968,7 @@ function machineSettings(config: Config): MachineSettings {
   const minutes = config.HIBERNATION_IDLE_MINUTES;
   return {
     hasBackend: hasProvisioner(config),
-    provisionTimeoutMs: (runtime) => config.PROVISION_TIMEOUT_SECONDS * 1000 || runtimeOf(runtime).provisionTimeoutMs,
+    provisionTimeoutMs: (runtime) => provisionTimeoutMs(config, runtime),
     hibernateAfterMs: minutes === 0 ? null : minutes * 60_000,
   };
 }
