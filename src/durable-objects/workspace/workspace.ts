@@ -302,7 +302,7 @@ export class Workspace extends DurableObject<Env> {
 
   /** A watcher saw the machine's bootstrap fail; false when nobody waits for one. */
   bootstrapFailed(input: { error: string; logTail: string }): Promise<Reply<boolean>> {
-    return this.#turns.take(null, ({ now }) => this.#machines.bootstrapFailed(input, now));
+    return this.#turns.take(null, ({ now }) => this.#machines.bootstrapFailed(input, now), { absent: () => false });
   }
 
   /** What the machine that is about to start has to know; null when nobody wants it any more. */
