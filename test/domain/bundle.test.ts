@@ -28,6 +28,8 @@ const SOURCE: BundleSource = {
   tier: 2,
   runtime: "codex",
   model: "openai/gpt",
+  workspaceDir: "/work/team",
+  workspaceAccess: "read_only",
   systemPrompt: "You lead.",
   agentCard: { name: "Lead" },
   files: { "skills/plan/SKILL.md": "# Plan", "skills/plan/a/b.txt": "b", "notes.md": "n" },
@@ -39,6 +41,8 @@ const SOURCE: BundleSource = {
       tier: 3,
       runtime: "external",
       model: null,
+      workspaceDir: null,
+      workspaceAccess: "none",
       systemPrompt: null,
       agentCard: null,
       files: {},
@@ -63,6 +67,8 @@ describe("an exported bundle", () => {
         "config.yaml": 'name: "Lead \\"A\\": one"\ntier: 2\nruntime: "codex"\nmodel: "openai/gpt"\n',
         "notes.md": "n",
       },
+      workspace_dir: "/work/team",
+      workspace_access: "read_only",
       sub_workspaces: [
         {
           schema: "1.0",
@@ -96,6 +102,8 @@ describe("an exported bundle", () => {
       runtime: "codex",
       model: "openai/gpt",
       external: false,
+      workspaceDir: "/work/team",
+      workspaceAccess: "read_only",
       agentCard: '{"name":"Lead"}',
       sourceBundleId: SOURCE.id,
     });
@@ -150,9 +158,27 @@ describe("an imported bundle", () => {
     [{ name: "w", skills: [{ id: "s", files: { "../x": "" } }] }, "skills.0.files.../x"],
     [{ name: "w", prompts: { "/etc/passwd": "" } }, "prompts./etc/passwd"],
     [{ name: "w", system_prompt: "\ud800" }, "system_prompt"],
+    [{ name: "w", workspace_dir: "/etc" }, "workspace_dir"],
+    [{ name: "w", workspace_dir: "/work", workspace_access: "all" }, "workspace_access"],
     ["text", ""],
   ])("is refused as %j", (body, field) => {
     expect(refusalOf(() => readBundle(body))).toEqual({ code: "bundle.invalid", field });
+  });
+
+  it("names a directory with every access but none", () => {
+    const mount = { workspace_access: "read_write" };
+    expect(refusalOf(() => treeOf({ name: "w", ...mount }))).toEqual({
+      code: "bundle.invalid",
+      field: "workspace_access",
+    });
+    expect(treeOf({ name: "w", ...mount, workspace_dir: "/work" })).toMatchObject({
+      workspaceDir: "/work",
+      workspaceAccess: "read_write",
+    });
+    expect(treeOf({ name: "w", workspace_dir: "", workspace_access: "" })).toMatchObject({
+      workspaceDir: null,
+      workspaceAccess: "none",
+    });
   });
 
   it("has the bounds of a template", () => {

@@ -95,4 +95,5 @@ ALTER TABLE directory ADD COLUMN viewport TEXT NOT NULL DEFAULT '{"x":0,"y":0,"z
 ALTER TABLE nodes ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
 `,
   },
+  { id: 7, sql: "ALTER TABLE nodes ADD COLUMN workspace_access TEXT NOT NULL DEFAULT 'none';" },
 ];

@@ -81,7 +81,7 @@ export class Tree {
 
   /** Inserts one workspace; its object is told. Refuses a known id, and a place or a name that cannot be had. */
   insert(creation: Creation, now: number): { id: string; name: string; effect: Effect } {
-    const { parentId, workspaceDir, x, y, suffixTakenName, secrets = {}, sourceBundleId = null, ...seed } = creation;
+    const { parentId, x, y, suffixTakenName, secrets = {}, sourceBundleId = null, ...seed } = creation;
     const known = this.#nodes.find(seed.id);
     if (known) {
       const refusal = known.removed_at === null ? "workspace.exists" : "workspace.removed";
@@ -98,7 +98,8 @@ export class Tree {
       tier: seed.tier,
       runtime: seed.runtime,
       parent_id: parentId,
-      workspace_dir: workspaceDir,
+      workspace_dir: seed.workspaceDir,
+      workspace_access: seed.workspaceAccess ?? "none",
       budget_limit: seed.budgetLimit,
       max_concurrent_tasks: seed.maxConcurrentTasks,
       x,
@@ -151,12 +152,16 @@ export class Tree {
     const { workspace_dir: _, collapsed, ...shown } = change;
     const changed = { ...shown, ...(collapsed === undefined ? {} : { collapsed: collapsed === 1 }) };
     const along = change.parent_id === undefined ? [] : this.#nodes.descendants(node.id);
-    const place = ({ name, role, tier, runtime, id }: NodeRow, told: Placement["changed"]) => {
+    const place = (
+      { name, role, tier, runtime, workspace_dir: workspaceDir, id }: NodeRow,
+      told: Placement["changed"],
+    ) => {
       const placement: Placement = {
         name,
         role,
         tier,
         runtime,
+        workspaceDir,
         path: this.#nodes.path(id),
         treeVersion,
         changed: told,

@@ -184,10 +184,11 @@ export class Rebuild {
   adopt(seed: RebuildSeed, order: RebuildOrder, now: number): void {
     const { profile, tokens, calls } = this.#core;
     const { name, role, tier, runtime, path, treeVersion, budgetLimit, maxConcurrentTasks, status } = seed;
-    const { boardVersion, epoch } = seed;
+    const { boardVersion, epoch, workspaceDir = null, workspaceAccess = "none" } = seed;
     if (profile.get().epoch >= epoch) throw superseded(profile.get().epoch);
     const placement = { name, role, tier, runtime, path, treeVersion, markVersion: treeVersion };
-    const present: Partial<Profile> = { ...placement, budgetLimit, maxConcurrentTasks, status };
+    const mount = { workspaceDir, workspaceAccess };
+    const present: Partial<Profile> = { ...placement, ...mount, budgetLimit, maxConcurrentTasks, status };
     profile.set({ ...present, epoch, boardVersion, boardDue: now });
     tokens.revokeAll(now * 1000);
     for (const call of calls.all()) this.#push.lost(call, now);

@@ -267,4 +267,11 @@ INSERT OR IGNORE INTO retries
 DROP INDEX delegations_retried;
 `,
   },
+  {
+    id: 5,
+    sql: `
+ALTER TABLE workspace ADD COLUMN workspace_dir TEXT;
+ALTER TABLE workspace ADD COLUMN workspace_access TEXT NOT NULL DEFAULT 'none';
+`,
+  },
 ];

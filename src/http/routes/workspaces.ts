@@ -9,7 +9,7 @@ import { jsonBytes } from "../../domain/org-template.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { DEFAULT_RUNTIME, defaultModel } from "../../domain/runtime.ts";
 import { checkPushUrl } from "../../domain/url-guard.ts";
-import { CREATE_WORKSPACE, checkCreation } from "../../domain/workspace-creation.ts";
+import { CREATE_WORKSPACE, checkCreation, workspaceAccessOf } from "../../domain/workspace-creation.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { readPatch } from "../../domain/workspace-patch.ts";
 import { summarizeTemplate } from "../../domain/workspace-template.ts";
@@ -146,6 +146,7 @@ function rowOf(
     role: body.role || null,
     parentId,
     workspaceDir: body.workspace_dir || null,
+    workspaceAccess: workspaceAccessOf(body.workspace_access) ?? "none",
     x: body.canvas?.x ?? 0,
     y: body.canvas?.y ?? 0,
     maxConcurrentTasks: Math.max(1, body.max_concurrent_tasks ?? 1),
