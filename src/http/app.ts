@@ -13,6 +13,7 @@ import { a2aRoutes } from "./routes/a2a.ts";
 import { activityRoutes } from "./routes/activity.ts";
 import { adminDelegationRoutes } from "./routes/admin-delegations.ts";
 import { adminUploadRoutes } from "./routes/admin-uploads.ts";
+import { agentRoutes } from "./routes/agents.ts";
 import { bundleRoutes } from "./routes/bundles.ts";
 import { canvasRoutes } from "./routes/canvas.ts";
 import { delegationRoutes } from "./routes/delegations.ts";
@@ -57,6 +58,7 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .route("/", adminQueueRoutes)
   .route("/workspaces/:id", delegationRoutes)
   .route("/workspaces/:id", uploadRoutes)
+  .route("/workspaces/:id", agentRoutes)
   .route("/", tokenRoutes)
   .route("/", secretRoutes)
   .route("/org/tokens", organisationTokenRoutes)

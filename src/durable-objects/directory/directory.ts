@@ -1,5 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { configOf, pushUrlPolicy } from "../../config.ts";
+import type { AgentOrder, Note } from "../../domain/agent.ts";
 import type { BoardEntry } from "../../domain/board.ts";
 import { type DuplicateGroup, duplicatesAmong, type Sibling } from "../../domain/duplicate.ts";
 import { canCommunicate } from "../../domain/hierarchy.ts";
@@ -26,6 +27,7 @@ import { FlushPace } from "../shared/flush-pace.ts";
 import { type Reply, reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
 import { workspaceStub } from "../shared/stubs.ts";
+import { type AgentChanged, Agents } from "./agents.ts";
 import { type NodeRow, NodeStore, shownStatus } from "./node-store.ts";
 import {
   type MintedOrganisationToken,
@@ -137,6 +139,7 @@ export class Directory extends DurableObject<Env> {
   readonly #secrets: SecretStore;
   readonly #organisationTokens: OrganisationTokenStore;
   readonly #effects: Effects;
+  readonly #agents: Agents;
   readonly #tree: Tree;
   readonly #flush: Flush;
   readonly #pace: FlushPace;
@@ -155,11 +158,13 @@ export class Directory extends DurableObject<Env> {
     this.#secrets = new SecretStore(sql, new SecretBox(configOf(env).secretsKeys));
     this.#organisationTokens = new OrganisationTokenStore(sql);
     this.#effects = new Effects(sql, (effect) => this.#deliver(effect));
+    this.#agents = new Agents(sql, this.#effects);
     this.#tree = new Tree({
       sql,
       schema: this.#schema,
       nodes: this.#nodes,
       secrets: this.#secrets,
+      agents: this.#agents,
       effects: this.#effects,
     });
     this.#flush = new Flush({
@@ -473,6 +478,20 @@ export class Directory extends DurableObject<Env> {
       log.info("directory.changed", { workspace_id: node.id, fields: Object.keys(change).join() });
       await this.#tellAll(effects, now);
       return true as const;
+    });
+  }
+
+  /** Gives a live workspace an agent, or changes, takes away or moves the one that it has. */
+  changeAgent(order: AgentOrder): Promise<Reply<AgentChanged>> {
+    return reply(async () => {
+      const now = Date.now();
+      this.#tree.requireLive(order.workspaceId);
+      if (order.kind === "move") this.#tree.requireLive(order.targetId);
+      this.#open();
+      const { effects, ...changed } = this.ctx.storage.transactionSync(() => this.#agents.change(order, now));
+      log.info("directory.agent_changed", { workspace_id: order.workspaceId, kind: order.kind });
+      await this.#tellAll(effects, now);
+      return changed;
     });
   }
 
@@ -798,6 +817,7 @@ export class Directory extends DurableObject<Env> {
     else if (effect.kind === "resumed") await workspace.resumed(JSON.parse(effect.payload) as Mark);
     else if (effect.kind === "restarted") await workspace.restarted(JSON.parse(effect.payload) as Mark);
     else if (effect.kind === "collapsed") await workspace.collapsed(JSON.parse(effect.payload) as Collapse);
+    else if (effect.kind === "noted") await workspace.noted(JSON.parse(effect.payload) as Note);
     else if (effect.kind === "placed") await workspace.placed(JSON.parse(effect.payload) as Placement);
     else throw new Error(`unknown effect ${effect.kind}`);
     return "told";

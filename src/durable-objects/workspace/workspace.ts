@@ -3,6 +3,7 @@ import { type Config, configOf } from "../../config.ts";
 import type { Access } from "../../domain/access.ts";
 import type { Attachment } from "../../domain/activity.ts";
 import type { ActivityQuery } from "../../domain/activity-query.ts";
+import type { Note } from "../../domain/agent.ts";
 import type { EndMessage } from "../../domain/delegation-effect.ts";
 import type { HeartbeatAnswer } from "../../domain/delegation-heartbeat.ts";
 import type {
@@ -248,6 +249,14 @@ export class Workspace extends DurableObject<Env> {
       const payload = JSON.stringify({ removed_children: removed });
       this.#core.events.record("WORKSPACE_COLLAPSED", payload, now * 1000);
     });
+  }
+
+  /** Told by the directory: a change that was made there, for the history here; what is told twice stands there twice. */
+  async noted({ event, payload }: Note): Promise<void> {
+    if (this.#isPurged) return;
+    if (this.#schema.state !== "ready") throw new Error("not created yet");
+    if (this.#core.profile.get().removedAt !== null) return;
+    await this.#turns.apply((now) => this.#core.events.record(event, JSON.stringify(payload), now * 1000));
   }
 
   /**
