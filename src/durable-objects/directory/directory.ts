@@ -87,6 +87,12 @@ export interface OrgImported extends ImportPlan {
   readonly notStored: Readonly<Record<"memories" | "schedules" | "channels", number>>;
 }
 
+/** Ids that go, and the groups that they belong to. */
+export interface RemovedDuplicates {
+  readonly removed: readonly string[];
+  readonly kept: readonly DuplicateGroup[];
+}
+
 /** What an import has made, parents before children. `pending`: ids whose objects have not confirmed it yet. */
 export interface Imported {
   readonly nodes: readonly ImportedNode[];
@@ -253,20 +259,22 @@ export class Directory extends DurableObject<Env> {
     });
   }
 
-  /** Siblings whose names differ by a number only, each group with the oldest first. */
+  /** Siblings whose names differ by a number only, each group with the best of them, which is kept. */
   async duplicates(): Promise<DuplicateGroup[]> {
-    return this.#schema.state === "ready" ? duplicatesAmong(this.#nodes.live().map(duplicateFacts)) : [];
+    return this.#schema.state === "ready" ? duplicatesAmong(siblingsIn(this.#nodes.live())) : [];
   }
 
   /**
-   * Removes duplicates with everything below them; the oldest of each group stays. Null stands for all of them, an id
-   * that is no duplicate refuses the whole. A dry run only tells.
+   * Removes duplicates with everything below them; the best of each group stays. Null stands for all of them, an id
+   * that is no duplicate refuses the whole. A dry run only tells. `kept`: whom the removed ones were duplicates of, as
+   * far as they do not go along with another one.
    */
-  removeDuplicates(input: { ids: readonly string[] | null; dryRun: boolean }): Promise<Reply<{ removed: string[] }>> {
+  removeDuplicates(input: { ids: readonly string[] | null; dryRun: boolean }): Promise<Reply<RemovedDuplicates>> {
     return reply(async () => {
       const now = Date.now();
       const live = this.#schema.state === "ready" ? this.#nodes.live() : [];
-      const found = duplicatesAmong(live.map(duplicateFacts)).flatMap(({ duplicates }) => duplicates);
+      const groups = duplicatesAmong(siblingsIn(live));
+      const found = groups.flatMap(({ duplicates }) => duplicates);
       const wanted = new Set(input.ids ?? found.map(({ id }) => id));
       const stranger = [...wanted].find((id) => !found.some((duplicate) => duplicate.id === id));
       if (stranger !== undefined) throw new Refusal("workspace.not_duplicate", { details: { id: stranger } });
@@ -275,12 +283,15 @@ export class Directory extends DurableObject<Env> {
         for (const each of [node, ...this.#nodes.descendants(node.id)]) gone.set(each.id, each);
       }
       const removed = [...gone.keys()];
-      if (input.dryRun || removed.length === 0) return { removed };
+      const kept = groups.filter(
+        (group) => !gone.has(group.kept.id) && group.duplicates.some(({ id }) => wanted.has(id)),
+      );
+      if (input.dryRun || removed.length === 0) return { removed, kept };
       this.#open();
       const effects = this.ctx.storage.transactionSync(() => this.#tree.remove([...gone.values()], null, now));
       log.info("directory.duplicates_removed", { removed: removed.length });
       await this.#tellAll(effects, now);
-      return { removed };
+      return { removed, kept };
     });
   }
 
@@ -863,8 +874,13 @@ function notStored(created: ImportPlan["creations"]): OrgImported["notStored"] {
   return { memories: count("memories"), schedules: count("schedules"), channels: count("channels") };
 }
 
-function duplicateFacts({ id, name, parent_id, created_at, status }: NodeRow): Sibling {
-  return { id, name, parentId: parent_id, createdAt: created_at, status };
+function siblingsIn(live: readonly NodeRow[]): Sibling[] {
+  const parents = new Set(live.map(({ parent_id }) => parent_id));
+  return live.map((node) => ({
+    ...importedNode(node),
+    createdAt: node.created_at,
+    hasChildren: parents.has(node.id),
+  }));
 }
 
 function liveNode({ id, name, parent_id }: NodeRow): LiveNode {
