@@ -98,6 +98,23 @@ describe("a workspace of a template", () => {
     });
   });
 
+  it("takes runtime and model from itself, then the defaults, then its template, then what all have", () => {
+    const said = { hermes: { runtime: "hermes", model: "nous/hermes" }, silent: { runtime: "", model: "" } };
+    const templateOf = (name: string) => new Map(Object.entries(said)).get(name) ?? null;
+    const chosen = (fields: object, defaults: object = {}) => {
+      const { runtime, model } = workspace(fields, defaults, { templateOf });
+      return [runtime, model];
+    };
+    const own = { runtime: "codex", model: "openai/gpt" };
+    expect(chosen({ template: "hermes", ...own }, { runtime: "crewai", model: "m" })).toEqual(["codex", "openai/gpt"]);
+    expect(chosen({ template: "hermes" }, own)).toEqual(["codex", "openai/gpt"]);
+    expect(chosen({ template: "hermes" })).toEqual(["hermes", "nous/hermes"]);
+    expect(chosen({ template: "hermes", external: true })[0]).toBe("external");
+    for (const template of ["silent", "nowhere", undefined]) {
+      expect(chosen({ template })).toEqual(["langgraph", "anthropic:claude-opus-4-7"]);
+    }
+  });
+
   it("takes prompts and idle settings from itself, then the defaults; ten minutes where nobody says how long", () => {
     const defaults = { initial_prompt: "i", idle_prompt: "d", idle_interval_seconds: 60 };
     expect(workspace({}, defaults).config).toMatchObject({

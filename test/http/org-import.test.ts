@@ -221,7 +221,7 @@ describe("an import", () => {
 });
 
 describe("templates of workspaces", () => {
-  it("are imported once, listed, and give a workspace its runtime, model and files", async () => {
+  it("are imported once, listed, and give a workspace its runtime, model and files, also in an import", async () => {
     const id = `template-${crypto.randomUUID()}`;
     const files = { "config.yaml": "name: T\nruntime: hermes\nmodel: nous/hermes\n", "AGENTS.md": "be kind" };
     expect(await call("/templates/import", { json: { name: id, files } })).toMatchObject({
@@ -236,6 +236,25 @@ describe("templates of workspaces", () => {
     expect(await listed(workspace)).toMatchObject({ runtime: "hermes" });
     await registered(workspace);
     expect(machines.callsFor(workspace)[0]?.order?.files).toMatchObject({ "AGENTS.md": "be kind" });
+    const nodes: Node[] = [
+      { name: name(), template: id, children: [{ name: "own", template: id, runtime: "codex", model: "openai/gpt" }] },
+      { name: name(), template: "nowhere" },
+    ];
+    const imported = await importOrg(anOrg(nodes));
+    const [plain, own, without] = imported.body.workspaces.map((entry: { id: string }) => entry.id);
+    const chosen = async (workspaceId: string) => [
+      (await listed(workspaceId)).runtime,
+      (await call(`/workspaces/${workspaceId}/model`)).body.model,
+    ];
+    expect(await chosen(plain)).toEqual(["hermes", "nous/hermes"]);
+    expect(await chosen(own)).toEqual(["codex", "openai/gpt"]);
+    expect((await chosen(without))[0]).toBe("langgraph");
+    await registered(plain);
+    expect(machines.callsFor(plain)[0]?.order).toMatchObject({
+      runtime: "hermes",
+      env: { MODEL: "nous/hermes" },
+      files: { "AGENTS.md": "be kind" },
+    });
     const escaping = { name: name(), template: "../../etc", runtime: "codex", model: "m" };
     expect(await call("/workspaces", { json: escaping })).toMatchObject({
       status: 400,

@@ -12,11 +12,10 @@ import { checkPushUrl } from "../../domain/url-guard.ts";
 import { CREATE_WORKSPACE, checkCreation, workspaceAccessOf } from "../../domain/workspace-creation.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { readPatch } from "../../domain/workspace-patch.ts";
-import { summarizeTemplate } from "../../domain/workspace-template.ts";
 import type { Purged, Removed } from "../../durable-objects/directory/directory.ts";
 import type { Creation } from "../../durable-objects/directory/tree.ts";
 import { MACHINE_FILES_BYTES_MAX, machineFiles } from "../../org-import/machine-files.ts";
-import { readYaml } from "../../org-import/read.ts";
+import { readTemplateSummary } from "../../org-import/read.ts";
 import { defaultTier } from "../../provisioners/backend.ts";
 import { json, jsonText } from "../answers.ts";
 import { ask, settled } from "../ask.ts";
@@ -129,7 +128,7 @@ async function templateOf(c: AppContext, name: string | null) {
   if (pathInside("", name) !== name) throw new Refusal("workspace.invalid_template");
   const files = await templatesOf(c).read("workspace", name);
   if (files === null) return null;
-  return { files, summary: summarizeTemplate(name, readYaml(files.get("config.yaml") ?? "")?.value ?? null) };
+  return { files, summary: readTemplateSummary(name, files) };
 }
 
 /** What every creation takes from its body. */
