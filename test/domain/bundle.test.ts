@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { type BundleSource, bundleOf, configValue, readBundle, treeOfBundle } from "../../src/domain/bundle.ts";
-import { NO_CONFIG, type OrgNode } from "../../src/domain/org-node.ts";
+import type { OrgNode } from "../../src/domain/org-node.ts";
 import { Refusal } from "../../src/domain/refusal.ts";
+import { anOrgNode } from "../support/org-node.ts";
 
 function refusalOf(work: () => unknown): unknown {
   try {
@@ -121,28 +122,7 @@ describe("an exported bundle", () => {
 
 describe("an imported bundle", () => {
   it("needs a name and no more", () => {
-    expect(treeOf({ name: "w" })).toEqual({
-      name: "w",
-      role: null,
-      tier: 3,
-      runtime: "langgraph",
-      model: "anthropic:claude-opus-4-7",
-      external: false,
-      url: null,
-      workspaceDir: null,
-      workspaceAccess: "none",
-      canvas: { x: 0, y: 0 },
-      maxConcurrentTasks: 1,
-      memories: [],
-      schedules: [],
-      channels: [],
-      skippedChannels: [],
-      secrets: {},
-      config: NO_CONFIG,
-      agentCard: null,
-      sourceBundleId: null,
-      children: [],
-    });
+    expect(treeOf({ name: "w" })).toEqual(anOrgNode({ name: "w" }));
     expect(treeOf({ name: "w", skills: null, prompts: null, sub_workspaces: null, agent_card: null }).children).toEqual(
       [],
     );
