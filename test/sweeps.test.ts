@@ -1,5 +1,6 @@
 import { env, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
+import { openTemplateKey, type TemplateVersion, templateVersionPrefix } from "../src/storage/keys.ts";
 import { DAILY_CRON, SWEEP_CRON, scheduled } from "../src/sweeper/scheduled.ts";
 import { eachAlone, sweep } from "../src/sweeper/sweep.ts";
 import { costsOf, totalRows } from "./support/counting.ts";
@@ -73,6 +74,26 @@ describe("the daily run", () => {
     );
     await scheduled({ cron: DAILY_CRON }, env);
     expect(await query("SELECT 1 FROM activity_logs WHERE id = $1", [old])).toEqual([]);
+  });
+});
+
+describe("what the creation of a template left that broke off long ago", () => {
+  it("goes with the daily run, and an outage of the bucket ends nothing else", async () => {
+    const blobs = env.BLOBS;
+    if (blobs === undefined) throw new Error("these tests need the BLOBS binding");
+    const attempt: TemplateVersion = {
+      kind: "workspace",
+      name: crypto.randomUUID(),
+      version: `1-${crypto.randomUUID()}`,
+    };
+    const keys = [openTemplateKey(attempt), `${templateVersionPrefix(attempt)}config.yaml`];
+    for (const key of keys) await blobs.put(key, "");
+    const away = { list: () => Promise.reject(new Error("the store is away")) };
+    await scheduled({ cron: DAILY_CRON }, { ...env, BLOBS: away as unknown as R2Bucket });
+    await scheduled({ cron: DAILY_CRON }, { ...env, BLOBS: undefined } as unknown as Env);
+    expect((await blobs.head(keys[0] ?? ""))?.size).toBe(0);
+    await scheduled({ cron: DAILY_CRON }, env);
+    expect(await Promise.all(keys.map((key) => blobs.head(key)))).toEqual([null, null]);
   });
 });
 

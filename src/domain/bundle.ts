@@ -5,6 +5,7 @@ import { excessOf, jsonBytes, NODE_BYTES_MAX, TREE_BYTES_MAX } from "./org-templ
 import { Refusal } from "./refusal.ts";
 import { DEFAULT_RUNTIME, defaultModel, runtimeOf } from "./runtime.ts";
 import { isStorableText } from "./text.ts";
+import { isAllowedDirectory, type WorkspaceAccess, workspaceAccessOf } from "./workspace-creation.ts";
 
 const text = z.string().refine(isStorableText);
 const files = z.record(z.string().refine(isFilePath), text);
@@ -27,6 +28,8 @@ const BUNDLE_FIELDS = z.object({
   skills: z.array(SKILL).nullish(),
   tools: z.array(z.unknown()).nullish(),
   prompts: files.nullish(),
+  workspace_dir: text.refine((path) => path === "" || isAllowedDirectory(path)).nullish(),
+  workspace_access: text.refine((access) => workspaceAccessOf(access) !== null).nullish(),
   agent_card: z.record(z.string(), z.unknown()).nullish(),
   author: text.nullish(),
   version: text.nullish(),
@@ -50,6 +53,8 @@ export interface BundleSource {
   readonly runtime: string;
   /** The model of the workspace where one is known. */
   readonly model: string | null;
+  readonly workspaceDir: string | null;
+  readonly workspaceAccess: WorkspaceAccess;
   readonly systemPrompt: string | null;
   /** The registered card; null where there is none. */
   readonly agentCard: Readonly<Record<string, unknown>> | null;
@@ -75,6 +80,9 @@ export interface ExportedBundle {
   }[];
   readonly tools: readonly [];
   readonly prompts: Readonly<Record<string, string>>;
+  /** Ours; there where the workspace has a directory of its host. */
+  readonly workspace_dir?: string;
+  readonly workspace_access?: WorkspaceAccess;
   readonly sub_workspaces: readonly ExportedBundle[];
   readonly agent_card: Readonly<Record<string, unknown>> | null;
   readonly author: string;
@@ -114,6 +122,9 @@ export function bundleOf(source: BundleSource): ExportedBundle {
       [CONFIG_FILE]: configText(source),
       ...Object.fromEntries(files.filter(([path]) => !SKILL_FILE.test(path))),
     },
+    ...(source.workspaceDir === null
+      ? {}
+      : { workspace_dir: source.workspaceDir, workspace_access: source.workspaceAccess }),
     sub_workspaces: source.children.map(bundleOf),
     agent_card: source.agentCard,
     author: "",
@@ -147,8 +158,7 @@ function nodeOf(bundle: Bundle, defaultTier: number): OrgNode {
     model: bundle.model || configValue(config, "model") || defaultModel(runtime),
     external: runtimeOf(runtime).isExternal,
     url: null,
-    workspaceDir: null,
-    workspaceAccess: "none",
+    ...mountOf(bundle),
     canvas: { x: 0, y: 0 },
     maxConcurrentTasks: 1,
     memories: [],
@@ -161,6 +171,15 @@ function nodeOf(bundle: Bundle, defaultTier: number): OrgNode {
     sourceBundleId: bundle.id || null,
     children: [],
   };
+}
+
+/** An access needs a directory to go with. */
+function mountOf({ workspace_dir, workspace_access }: Bundle): Pick<OrgNode, "workspaceDir" | "workspaceAccess"> {
+  const [workspaceDir, workspaceAccess] = [workspace_dir || null, workspace_access || "none"];
+  if (workspaceDir === null && workspaceAccess !== "none") {
+    throw new Refusal("bundle.invalid", { details: { field: "workspace_access" } });
+  }
+  return { workspaceDir, workspaceAccess };
 }
 
 /** The files of a bundle as a workspace has them: prompts as named, skills in folders of their own. */

@@ -97,7 +97,11 @@ export interface OrgSurroundings {
   readonly secretsFor?: (folder: string | null) => Readonly<Record<string, string>>;
   /** Further values for `${NAME}`, which the `.env` files go before. */
   readonly variables?: Readonly<Record<string, string>>;
+  /** What a workspace template says of itself, "" where it says nothing; null for one that does not exist. */
+  readonly templateOf?: TemplateFinder;
 }
+
+export type TemplateFinder = (name: string) => { readonly runtime: string; readonly model: string } | null;
 
 export const NO_CONFIG: NodeConfig = {
   template: null,
@@ -135,13 +139,14 @@ export function resolveOrg(template: OrgTemplate, surroundings: OrgSurroundings)
 function resolveWorkspace(
   workspace: OrgWorkspace,
   defaults: OrgDefaults,
-  { dir, defaultTier, secretsFor = () => ({}), variables = {} }: OrgSurroundings,
+  { dir, defaultTier, secretsFor = () => ({}), variables = {}, templateOf = () => null }: OrgSurroundings,
 ): OrgNode {
   const name = workspace.name ?? "";
-  const named = workspace.runtime || defaults.runtime || DEFAULT_RUNTIME;
+  const config = configOf(workspace, defaults);
+  const template = config.template === null ? null : templateOf(config.template);
+  const named = workspace.runtime || defaults.runtime || template?.runtime || DEFAULT_RUNTIME;
   const runtime = workspace.external === true ? "external" : named;
   const folder = folderIn("files_dir", workspace.files_dir);
-  const config = configOf(workspace, defaults);
   const secrets = secretsFor(folder);
   const known = new Map(Object.entries({ ...variables, ...secrets }));
   const channels = (workspace.channels ?? []).map(readChannel);
@@ -151,7 +156,7 @@ function resolveWorkspace(
     role: workspace.role || null,
     tier: workspace.tier || defaults.tier || defaultTier,
     runtime,
-    model: workspace.model || defaults.model || defaultModel(runtime),
+    model: workspace.model || defaults.model || template?.model || defaultModel(runtime),
     external: runtimeOf(runtime).isExternal,
     url: workspace.url || null,
     workspaceDir: expanded(workspace.workspace_dir ?? "", known) || null,

@@ -158,6 +158,21 @@ export const REFUSALS = {
     error: "machine is not on its way out",
     hint: "Only what is being stopped can be forgotten: pause, restart or remove its workspace first.",
   },
+  "agent.not_found": {
+    status: 404,
+    error: "no active agent found for this workspace",
+    hint: "Assign one with POST /workspaces/:id/agent.",
+  },
+  "agent.exists": {
+    status: 409,
+    error: "workspace already has an active agent",
+    hint: "Replace it with PATCH /workspaces/:id/agent, or remove it first.",
+  },
+  "agent.target_forbidden": {
+    status: 403,
+    error: "not authorized to move an agent to this workspace",
+    hint: "A workspace's token gives no right on another one, whether or not there is one. Ask an operator.",
+  },
   "console.unavailable": {
     status: 501,
     error: "console output unavailable on this deployment (no control plane)",

@@ -28,7 +28,22 @@ export const CREATE_WORKSPACE = z.object({
 
 const LINE_BREAK = /[\r\n]/;
 const FORBIDDEN = /[{}[\]|>*&!\r\n]/;
-const SYSTEM_DIRECTORY = /^\/(etc|var|proc|sys|dev|boot|sbin|bin|lib|usr)(\/|$)/;
+const SYSTEM_DIRECTORIES: ReadonlySet<string> = new Set([
+  "etc",
+  "var",
+  "proc",
+  "sys",
+  "dev",
+  "boot",
+  "sbin",
+  "bin",
+  "lib",
+  "usr",
+]);
+const WORKSPACE_ACCESS = ["none", "read_only", "read_write"] as const;
+
+/** What a machine may do with the `workspace_dir` of its host. */
+export type WorkspaceAccess = (typeof WORKSPACE_ACCESS)[number];
 const encoder = new TextEncoder();
 
 /** Checks the field rules of a creation in the contract's order. */
@@ -45,10 +60,8 @@ export function checkCreation(body: z.output<typeof CREATE_WORKSPACE>): void {
   if (!areStorable(body.secrets ?? {}))
     throw new Refusal("workspace.invalid_fields", { details: { field: "secrets" } });
   if (body.workspace_dir && !isAllowedDirectory(body.workspace_dir)) throw new Refusal("workspace.invalid_directory");
-  const access = body.workspace_access || "none";
-  if (!["none", "read_only", "read_write"].includes(access) || (access !== "none" && !body.workspace_dir)) {
-    throw new Refusal("workspace.invalid_access");
-  }
+  const access = workspaceAccessOf(body.workspace_access);
+  if (access === null || (access !== "none" && !body.workspace_dir)) throw new Refusal("workspace.invalid_access");
   if (!["", "push", "poll"].includes(body.delivery_mode ?? "")) throw new Refusal("registry.invalid_delivery_mode");
 }
 
@@ -80,7 +93,25 @@ function checkText(field: string, value: string | undefined, bytesMax: number, f
   if (forbidden.test(value)) refuse("contains invalid characters");
 }
 
-/** Absolute, outside the system's own, without a way up. */
+/** Absolute, outside the system's own and not above them, without a way up: a machine may be given it. */
 export function isAllowedDirectory(path: string): boolean {
-  return path.startsWith("/") && !path.split("/").includes("..") && !SYSTEM_DIRECTORY.test(path);
+  const [top] = path.split("/").filter((part) => part !== "" && part !== ".");
+  const isInside = top !== undefined && !SYSTEM_DIRECTORIES.has(top);
+  return path.startsWith("/") && !path.split("/").includes("..") && isInside;
+}
+
+/** An access by its name, `none` where nobody gave one; null for what is no access. */
+export function workspaceAccessOf(given: string | null | undefined): WorkspaceAccess | null {
+  return WORKSPACE_ACCESS.find((access) => access === (given || "none")) ?? null;
+}
+
+/** A directory of a machine's host that the machine works in, in place of a volume of its own. */
+export interface HostDirectory {
+  readonly path: string;
+  readonly readOnly: boolean;
+}
+
+/** What a machine is given of its host; null where it has nothing, or no access to it. */
+export function hostDirectoryOf(path: string | null, access: WorkspaceAccess): HostDirectory | null {
+  return path === null || access === "none" ? null : { path, readOnly: access === "read_only" };
 }

@@ -26,6 +26,7 @@ export interface Placement {
   readonly role: string | null;
   readonly tier: number;
   readonly runtime: string;
+  readonly workspaceDir?: string | null;
   readonly path: Path;
   readonly treeVersion: number;
   /** The changed fields under their names on the wire; none for one that moves along with its ancestor. */

@@ -1,4 +1,5 @@
 import type { Path } from "./hierarchy.ts";
+import type { WorkspaceAccess } from "./workspace-creation.ts";
 import type { WorkspaceStatus } from "./workspace-status.ts";
 
 /**
@@ -11,6 +12,9 @@ export interface WorkspaceSeed {
   readonly role: string | null;
   readonly tier: number;
   readonly runtime: string;
+  /** A directory of the machine's host, and what the machine may do with it. */
+  readonly workspaceDir?: string | null;
+  readonly workspaceAccess?: WorkspaceAccess;
   readonly path: Path;
   readonly treeVersion: number;
   readonly maxConcurrentTasks: number;

@@ -27,11 +27,14 @@ export interface WorkspaceFacts {
   readonly last_outbound_at: number | null;
 }
 
-/** An element of `GET /workspaces`: 21 keys, numbers never missing, "" where the contract has no null. */
-export function listEntryJson(facts: WorkspaceFacts, now: number): string {
+/** How long the start of a machine may take, by runtime; an external workspace has none. */
+export type ProvisionLimit = (runtime: string) => number;
+
+/** An element of `GET /workspaces`: numbers never missing, "" where the contract has no null. */
+export function listEntryJson(facts: WorkspaceFacts, now: number, limitMs: ProvisionLimit): string {
   return withCard(
     {
-      ...publicKeys(facts, now),
+      ...publicKeys(facts, now, limitMs),
       budget_limit: facts.budget_limit,
       monthly_spend: facts.monthly_spend,
       current_task: facts.current_task,
@@ -43,9 +46,9 @@ export function listEntryJson(facts: WorkspaceFacts, now: number): string {
 }
 
 /** The public view of one workspace: no money, no task, no error text, no path of a disk. */
-export function publicViewJson(facts: WorkspaceFacts, now: number): string {
+export function publicViewJson(facts: WorkspaceFacts, now: number, limitMs: ProvisionLimit): string {
   const lastOutboundAt = facts.last_outbound_at === null ? null : microsToTimestamp(facts.last_outbound_at * 1000);
-  return withCard({ ...publicKeys(facts, now), last_outbound_at: lastOutboundAt }, facts.agent_card);
+  return withCard({ ...publicKeys(facts, now, limitMs), last_outbound_at: lastOutboundAt }, facts.agent_card);
 }
 
 /** What a workspace sees of another one that it may talk to. */
@@ -54,7 +57,7 @@ export function peerJson(facts: WorkspaceFacts): string {
   return withCard({ id, name, role, tier, status, url: url ?? "", parent_id, active_tasks }, facts.agent_card);
 }
 
-function publicKeys(facts: WorkspaceFacts, now: number): Record<string, unknown> {
+function publicKeys(facts: WorkspaceFacts, now: number, limitMs: ProvisionLimit): Record<string, unknown> {
   return {
     id: facts.id,
     name: facts.name,
@@ -71,6 +74,7 @@ function publicKeys(facts: WorkspaceFacts, now: number): Record<string, unknown>
     x: facts.x,
     y: facts.y,
     collapsed: facts.collapsed === 1,
+    ...(facts.runtime === "external" ? {} : { provision_timeout_ms: limitMs(facts.runtime) }),
   };
 }
 

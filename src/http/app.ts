@@ -14,6 +14,7 @@ import { activityRoutes } from "./routes/activity.ts";
 import { adminDelegationRoutes } from "./routes/admin-delegations.ts";
 import { adminMachineRoutes } from "./routes/admin-machines.ts";
 import { adminUploadRoutes } from "./routes/admin-uploads.ts";
+import { agentRoutes } from "./routes/agents.ts";
 import { bundleRoutes } from "./routes/bundles.ts";
 import { canvasRoutes } from "./routes/canvas.ts";
 import { controlPlaneRoutes } from "./routes/control-plane-proxy.ts";
@@ -62,6 +63,7 @@ export const app = new Hono<AppEnv>({ getPath: pathOf })
   .route("/", adminQueueRoutes)
   .route("/workspaces/:id", delegationRoutes)
   .route("/workspaces/:id", uploadRoutes)
+  .route("/workspaces/:id", agentRoutes)
   .route("/", tokenRoutes)
   .route("/", secretRoutes)
   .route("/org/tokens", organisationTokenRoutes)

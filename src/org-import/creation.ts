@@ -1,6 +1,7 @@
 import { inboundSecretOf, TOKEN_RANDOM_BYTES } from "../domain/credential.ts";
 import { modelSecrets } from "../domain/machine-environment.ts";
 import { defaultModel } from "../domain/runtime.ts";
+import { workspaceAccessOf } from "../domain/workspace-creation.ts";
 import type { WorkspaceSeed } from "../domain/workspace-seed.ts";
 import type { Creation } from "../durable-objects/directory/tree.ts";
 import type { PlannedNode } from "./plan.ts";
@@ -17,6 +18,7 @@ export function creationOf(node: PlannedNode, platformUrl: string): Creation {
     runtime,
     parentId,
     workspaceDir,
+    workspaceAccess: workspaceAccessOf(node.workspaceAccess) ?? "none",
     x,
     y,
     url,

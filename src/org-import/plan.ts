@@ -1,7 +1,7 @@
 import { layOut, type Placed } from "../domain/layout.ts";
 import type { OrgNode, OrgTree, SkippedChannel } from "../domain/org-node.ts";
 import { checkPushUrl, type UrlPolicy } from "../domain/url-guard.ts";
-import { isAllowedDirectory } from "../domain/workspace-creation.ts";
+import { isAllowedDirectory, workspaceAccessOf } from "../domain/workspace-creation.ts";
 import type { ImportMode } from "./read.ts";
 
 /** A live workspace as the directory knows it. */
@@ -163,10 +163,9 @@ function reasonAgainst({ workspaceDir, workspaceAccess, external, url }: OrgNode
   if (workspaceDir !== null && !isAllowedDirectory(workspaceDir)) {
     return "workspace_dir must be an absolute path without .. outside the directories of the system";
   }
-  if (!["none", "read_only", "read_write"].includes(workspaceAccess)) {
-    return "workspace_access must be none, read_only or read_write";
-  }
-  if (workspaceAccess !== "none" && workspaceDir === null) {
+  const access = workspaceAccessOf(workspaceAccess);
+  if (access === null) return "workspace_access must be none, read_only or read_write";
+  if (access !== "none" && workspaceDir === null) {
     return `workspace_access ${workspaceAccess} needs a workspace_dir`;
   }
   if (!external || url === null) return null;

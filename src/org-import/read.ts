@@ -1,7 +1,7 @@
 import * as z from "zod";
 import type { EnvRequirement, EnvSummary } from "../domain/env-requirement.ts";
 import { pathInside, type TemplateFiles } from "../domain/file-path.ts";
-import { type OrgSurroundings, type OrgTree, resolveOrg } from "../domain/org-node.ts";
+import { type OrgSurroundings, type OrgTree, resolveOrg, type TemplateFinder } from "../domain/org-node.ts";
 import {
   envOf,
   invalidTemplate,
@@ -14,6 +14,7 @@ import {
 } from "../domain/org-template.ts";
 import { Refusal } from "../domain/refusal.ts";
 import { isStorableText } from "../domain/text.ts";
+import { summarizeTemplate, type TemplateSummary } from "../domain/workspace-template.ts";
 import { parseEnvFile } from "./env-file.ts";
 import { expandFile, expansionFailed } from "./expand.ts";
 import { Include, parseYaml } from "./yaml.ts";
@@ -32,7 +33,10 @@ export interface ImportRequest {
 export interface Org {
   readonly name: string;
   readonly env: EnvSummary;
+  /** As the template alone has it. */
   readonly tree: OrgTree;
+  /** The same with what the workspace templates say that it names. */
+  treeWith(templateOf: TemplateFinder): OrgTree;
 }
 
 /** One element of `GET /org/templates`. */
@@ -103,6 +107,11 @@ export function summarizeOrg(dir: string, files: TemplateFiles): OrgSummary | nu
   };
 }
 
+/** What the config.yaml of a workspace template says of it; null when it says nothing readable. */
+export function readTemplateSummary(id: string, files: TemplateFiles): TemplateSummary | null {
+  return summarizeTemplate(id, readYaml(files.get("config.yaml") ?? "")?.value ?? null);
+}
+
 /** The value of a YAML text that stands alone, such as a config.yaml; null when it is none. */
 export function readYaml(text: string): { readonly value: unknown } | null {
   try {
@@ -120,7 +129,12 @@ function checkedDirectory(given: string): string {
 }
 
 function orgOf(template: OrgTemplate, surroundings: OrgSurroundings): Org {
-  return { name: template.name ?? "", env: envOf(template), tree: resolveOrg(template, surroundings) };
+  return {
+    name: template.name ?? "",
+    env: envOf(template),
+    tree: resolveOrg(template, surroundings),
+    treeWith: (templateOf) => resolveOrg(template, { ...surroundings, templateOf }),
+  };
 }
 
 /** The template with the texts of its `*_file` references in place; a text that stands there itself wins. */

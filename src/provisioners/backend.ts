@@ -1,4 +1,5 @@
 import type { Config } from "../config.ts";
+import { runtimeOf } from "../domain/runtime.ts";
 import type { Provisioner } from "./provisioner.ts";
 
 /** Stored and broadcast as the reason of a failed start. */
@@ -34,4 +35,9 @@ export function keepsVolumes(config: Config): boolean {
 /** The tier of a workspace that nobody gave one. */
 export function defaultTier(config: Config): number {
   return backendOf(config) === "control_plane" ? CONTROL_PLANE_TIER : OWN_TIER;
+}
+
+/** How long a provisioning of this runtime may take before it counts as failed; what judges it and what shows it. */
+export function provisionTimeoutMs({ PROVISION_TIMEOUT_SECONDS }: Config, runtime: string): number {
+  return PROVISION_TIMEOUT_SECONDS * 1000 || runtimeOf(runtime).provisionTimeoutMs;
 }

@@ -4,6 +4,7 @@ import type { StartOrder } from "./provisioner.ts";
 
 export const NETWORK = "molecule-monorepo-net";
 export const CONFIG_FOLDER = "/configs";
+const WORKSPACE_FOLDER = "/workspace";
 export const AGENT_PORT = "8000/tcp";
 export const MANAGED_LABEL = "molecule.platform.managed";
 /** A container's name holds a part of the id only, and two ids may share it. */
@@ -91,7 +92,7 @@ function networkOf(tier: Tier) {
   return { NetworkMode: NETWORK, PortBindings: { [AGENT_PORT]: [{ HostIp: "127.0.0.1", HostPort: "" }] } };
 }
 
-function mountsOf({ workspaceId, runtime }: StartOrder, tier: Tier) {
+function mountsOf({ workspaceId, runtime, hostDirectory }: StartOrder, tier: Tier) {
   const volumes = volumesOf(workspaceId);
   const volume = (source: string, target: string) => ({
     Type: "volume",
@@ -99,10 +100,13 @@ function mountsOf({ workspaceId, runtime }: StartOrder, tier: Tier) {
     Target: target,
     VolumeOptions: { Labels: labelsOf(workspaceId) },
   });
+  const workspace = hostDirectory
+    ? { Type: "bind", Source: hostDirectory.path, Target: WORKSPACE_FOLDER, ReadOnly: hostDirectory.readOnly }
+    : volume(volumes.workspace, WORKSPACE_FOLDER);
   return [
     volume(volumes.configs, CONFIG_FOLDER),
     ...(runtime === "claude-code" ? [volume(volumes.sessions, "/root/.claude/sessions")] : []),
-    ...(tier === 1 ? [] : [volume(volumes.workspace, "/workspace")]),
+    ...(tier === 1 ? [] : [workspace]),
     ...(tier === 4 ? [{ Type: "bind", Source: SOCKET, Target: SOCKET }] : []),
   ];
 }

@@ -1,3 +1,5 @@
+import type { HostDirectory } from "../domain/workspace-creation.ts";
+
 /** One machine of a workspace. `instanceId` is null while nobody knows it (a start whose outcome is unknown). */
 export interface MachineRef {
   readonly workspaceId: string;
@@ -11,6 +13,8 @@ export interface StartOrder {
   readonly parentId: string | null;
   readonly runtime: string;
   readonly tier: number;
+  /** Where there is one, and the backend has hosts, it takes the place of a volume of the machine's own. */
+  readonly hostDirectory?: HostDirectory | null;
   readonly platformUrl: string;
   /** Decrypted; never logged, never stored. */
   readonly env: Readonly<Record<string, string>>;

@@ -33,6 +33,8 @@ export interface BlobEntry {
 /** Where bytes live. Every method throws when the store does not answer. */
 export interface BlobStore {
   put(key: string, bytes: Uint8Array): Promise<void>;
+  /** False, and nothing is stored, where something is stored under the key: of two at once one wins. */
+  putNew(key: string, bytes: Uint8Array): Promise<boolean>;
   /** `length` in bytes; null where nobody knows it, which holds `PART_BYTES` in memory and costs one operation a part. */
   open(key: string, length: number | null): BlobWriter;
   /** Null when nothing is stored under the key. */
@@ -64,6 +66,10 @@ export class R2BlobStore implements BlobStore {
 
   async put(key: string, bytes: Uint8Array): Promise<void> {
     await this.#bucket.put(key, bytes);
+  }
+
+  async putNew(key: string, bytes: Uint8Array): Promise<boolean> {
+    return (await this.#bucket.put(key, bytes, { onlyIf: { etagDoesNotMatch: "*" } })) !== null;
   }
 
   open(key: string, length: number | null): BlobWriter {
@@ -193,6 +199,12 @@ export class MemoryBlobStore implements BlobStore {
 
   async put(key: string, bytes: Uint8Array): Promise<void> {
     this.#blobs.set(key, bytes.slice());
+  }
+
+  async putNew(key: string, bytes: Uint8Array): Promise<boolean> {
+    if (this.#blobs.has(key)) return false;
+    this.#blobs.set(key, bytes.slice());
+    return true;
   }
 
   open(key: string, length: number | null): BlobWriter {

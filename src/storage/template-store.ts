@@ -1,7 +1,17 @@
 import { isFilePath, type TemplateFiles } from "../domain/file-path.ts";
 import { Refusal } from "../domain/refusal.ts";
 import type { BlobEntry, BlobStore } from "./blob-store.ts";
-import { type TemplateKind, templateFileKey, templatePrefix, templatesPrefix } from "./keys.ts";
+import {
+  openTemplateKey,
+  type TemplateKind,
+  type TemplateVersion,
+  templateIndexKey,
+  templateIndexPrefix,
+  templatePrefix,
+  templatesPrefix,
+  templateVersionPrefix,
+} from "./keys.ts";
+import { endAttempt, shownVersion, textOf } from "./template-version.ts";
 
 /** Templates that come with the platform, by kind and name. A stored one of the same name takes its place. */
 export type Gallery = Readonly<Record<TemplateKind, ReadonlyMap<string, TemplateFiles>>>;
@@ -12,11 +22,13 @@ export const TEMPLATE_BYTES_MAX = 8 * 1024 * 1024;
 export const STORED_FILES_MAX = 500;
 
 const NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$/;
-/** A template exists when one of these does; it is written last, so an incomplete one is none. */
+/** One of these makes a folder a template. */
 const ROOT_FILES: Readonly<Record<TemplateKind, readonly string[]>> = {
   org: ["org.yaml", "org.yml"],
   workspace: ["config.yaml"],
 };
+
+const encoder = new TextEncoder();
 
 /** The files of templates, from the gallery and the blob store. Without a blob store there is the gallery alone. */
 export class TemplateStore {
@@ -30,12 +42,13 @@ export class TemplateStore {
 
   /** The names of all templates of a kind, sorted. */
   async names(kind: TemplateKind): Promise<string[]> {
-    const prefix = templatesPrefix(kind);
-    const keys = ((await this.#blobs?.list(prefix)) ?? []).map(({ key }) => key.slice(prefix.length));
+    const created = await this.#keysUnder(templateIndexPrefix(kind));
+    const keys = await this.#keysUnder(templatesPrefix(kind));
     const stored = ROOT_FILES[kind].flatMap((root) =>
       keys.filter((key) => key.endsWith(`/${root}`)).map((key) => key.slice(0, -root.length - 1)),
     );
-    return [...new Set([...this.#gallery[kind].keys(), ...stored.filter((name) => NAME.test(name))])].sort();
+    const names = [...created, ...stored].filter((name) => NAME.test(name));
+    return [...new Set([...this.#gallery[kind].keys(), ...names])].sort();
   }
 
   /** All files of a template as texts; null when there is none of this name. Throws when the store does not answer. */
@@ -44,34 +57,45 @@ export class TemplateStore {
     return (await this.#readStored(kind, name)) ?? this.#gallery[kind].get(name) ?? null;
   }
 
-  /** Stores a new template; it must have a root file. Throws `template.exists`, `template.write_failed`. */
+  /**
+   * Stores a new template; it must have a root file. All of it is to be seen at once, or nothing; of two at the same
+   * time one wins. Throws `template.exists`, `template.write_failed`.
+   */
   async create(kind: TemplateKind, name: string, files: TemplateFiles): Promise<void> {
     const blobs = this.#blobs;
     if (blobs === null) throw new Refusal("template.store_missing");
     checkNew(kind, name, files);
-    if ((await this.read(kind, name)) !== null) throw new Refusal("template.exists", { details: { id: name } });
+    const taken = new Refusal("template.exists", { details: { id: name } });
+    if ((await this.read(kind, name)) !== null) throw taken;
+    const created: TemplateVersion = { kind, name, version: `${Date.now()}-${crypto.randomUUID()}` };
+    let isFirst: boolean;
     try {
-      // What an attempt that broke off has left.
-      await blobs.deleteUnder(templatePrefix(kind, name));
-      const isRoot = (path: string) => ROOT_FILES[kind].includes(path);
-      const inOrder = [...files.keys()].sort((one, other) => Number(isRoot(one)) - Number(isRoot(other)));
-      for (const path of inOrder) {
-        await blobs.put(templateFileKey(kind, name, path), new TextEncoder().encode(files.get(path)));
-      }
+      // What comes of an attempt that breaks off after this, `deleteLeftovers` finds and deletes.
+      await blobs.put(openTemplateKey(created), new Uint8Array(0));
+      for (const [path, text] of files) await blobs.put(templateVersionPrefix(created) + path, encoder.encode(text));
+      isFirst = await blobs.putNew(templateIndexKey(kind, name), encoder.encode(created.version));
     } catch {
       throw new Refusal("template.write_failed");
     }
+    await endAttempt(blobs, created, isFirst).catch(() => {});
+    if (!isFirst) throw taken;
   }
 
+  async #keysUnder(prefix: string): Promise<string[]> {
+    return ((await this.#blobs?.list(prefix)) ?? []).map(({ key }) => key.slice(prefix.length));
+  }
+
+  /** A created one, else one that an operator has put there. */
   async #readStored(kind: TemplateKind, name: string): Promise<TemplateFiles | null> {
     const blobs = this.#blobs;
     if (blobs === null) return null;
-    const prefix = templatePrefix(kind, name);
+    const version = await shownVersion(blobs, kind, name);
+    const prefix = version === null ? templatePrefix(kind, name) : templateVersionPrefix({ kind, name, version });
     const entries = (await blobs.list(prefix)).map(({ key, size }) => ({ key: key.slice(prefix.length), size }));
     if (!entries.some(({ key }) => ROOT_FILES[kind].includes(key))) return null;
     const read = async ({ key }: BlobEntry) => {
-      const blob = await blobs.get(templateFileKey(kind, name, key));
-      return blob === null ? [] : [[key, await new Response(blob.stream).text()] as const];
+      const text = await textOf(blobs, prefix + key);
+      return text === null ? [] : [[key, text] as const];
     };
     return new Map((await Promise.all(readable(entries).map(read))).flat());
   }

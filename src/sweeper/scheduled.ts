@@ -7,6 +7,8 @@ import { openDatabase } from "../ledgers/database.ts";
 import { findDueDelegations, type SweepCursor } from "../ledgers/delegation-ledger.ts";
 import { findExpiringUploads } from "../ledgers/upload-ledger.ts";
 import { log } from "../log.ts";
+import { blobStoreOf } from "../storage/blob-store.ts";
+import { deleteLeftovers } from "../storage/template-version.ts";
 import { sweepDelegations } from "./delegation-sweep.ts";
 import { eachAlone, sweep } from "./sweep.ts";
 
@@ -20,6 +22,7 @@ const FROM_THE_OLDEST: SweepCursor = { deadline: null, heartbeat: null };
 
 /**
  * One tick of a cron. It writes no state: it finds what is due and wakes the objects, which judge by their own rows.
+ * Only what no object owns it deletes itself, daily and bounded: old history, and what broken-off creations have left.
  * A tick `byHand` always sweeps.
  */
 export async function scheduled(
@@ -30,6 +33,7 @@ export async function scheduled(
   if (controller.cron === DAILY_CRON) {
     await scrub(env);
     await retainLedger(env);
+    await dropTemplateLeftovers(env);
     return;
   }
   const directory = directoryStub(env);
@@ -128,7 +132,18 @@ async function scrub(env: Env): Promise<void> {
   log.info("sweep.scrub", { scanned, errors, duration_ms: Date.now() - startedAt });
 }
 
-/** The only write that a cron makes: one bounded deletion of old history. */
+/** Files of templates whose creation broke off, which nobody has ever seen; a bounded number of them. */
+async function dropTemplateLeftovers(env: Env): Promise<void> {
+  const blobs = blobStoreOf(env);
+  if (blobs === null) return;
+  try {
+    log.info("sweep.template_leftovers", { deleted: await deleteLeftovers(blobs, Date.now()) });
+  } catch (error) {
+    log.warn("sweep.template_leftovers_failed", { reason: error instanceof Error ? error.message : "unknown" });
+  }
+}
+
+/** One bounded deletion of old history. */
 async function retainLedger(env: Env): Promise<void> {
   const { LEDGER_RETENTION_DAYS } = configOf(env);
   if (LEDGER_RETENTION_DAYS === 0) return;

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { type BundleSource, bundleOf, configValue, readBundle, treeOfBundle } from "../../src/domain/bundle.ts";
-import { NO_CONFIG, type OrgNode } from "../../src/domain/org-node.ts";
+import type { OrgNode } from "../../src/domain/org-node.ts";
 import { Refusal } from "../../src/domain/refusal.ts";
+import { anOrgNode } from "../support/org-node.ts";
 
 function refusalOf(work: () => unknown): unknown {
   try {
@@ -28,6 +29,8 @@ const SOURCE: BundleSource = {
   tier: 2,
   runtime: "codex",
   model: "openai/gpt",
+  workspaceDir: "/work/team",
+  workspaceAccess: "read_only",
   systemPrompt: "You lead.",
   agentCard: { name: "Lead" },
   files: { "skills/plan/SKILL.md": "# Plan", "skills/plan/a/b.txt": "b", "notes.md": "n" },
@@ -39,6 +42,8 @@ const SOURCE: BundleSource = {
       tier: 3,
       runtime: "external",
       model: null,
+      workspaceDir: null,
+      workspaceAccess: "none",
       systemPrompt: null,
       agentCard: null,
       files: {},
@@ -63,6 +68,8 @@ describe("an exported bundle", () => {
         "config.yaml": 'name: "Lead \\"A\\": one"\ntier: 2\nruntime: "codex"\nmodel: "openai/gpt"\n',
         "notes.md": "n",
       },
+      workspace_dir: "/work/team",
+      workspace_access: "read_only",
       sub_workspaces: [
         {
           schema: "1.0",
@@ -96,6 +103,8 @@ describe("an exported bundle", () => {
       runtime: "codex",
       model: "openai/gpt",
       external: false,
+      workspaceDir: "/work/team",
+      workspaceAccess: "read_only",
       agentCard: '{"name":"Lead"}',
       sourceBundleId: SOURCE.id,
     });
@@ -113,28 +122,7 @@ describe("an exported bundle", () => {
 
 describe("an imported bundle", () => {
   it("needs a name and no more", () => {
-    expect(treeOf({ name: "w" })).toEqual({
-      name: "w",
-      role: null,
-      tier: 3,
-      runtime: "langgraph",
-      model: "anthropic:claude-opus-4-7",
-      external: false,
-      url: null,
-      workspaceDir: null,
-      workspaceAccess: "none",
-      canvas: { x: 0, y: 0 },
-      maxConcurrentTasks: 1,
-      memories: [],
-      schedules: [],
-      channels: [],
-      skippedChannels: [],
-      secrets: {},
-      config: NO_CONFIG,
-      agentCard: null,
-      sourceBundleId: null,
-      children: [],
-    });
+    expect(treeOf({ name: "w" })).toEqual(anOrgNode({ name: "w" }));
     expect(treeOf({ name: "w", skills: null, prompts: null, sub_workspaces: null, agent_card: null }).children).toEqual(
       [],
     );
@@ -150,9 +138,27 @@ describe("an imported bundle", () => {
     [{ name: "w", skills: [{ id: "s", files: { "../x": "" } }] }, "skills.0.files.../x"],
     [{ name: "w", prompts: { "/etc/passwd": "" } }, "prompts./etc/passwd"],
     [{ name: "w", system_prompt: "\ud800" }, "system_prompt"],
+    [{ name: "w", workspace_dir: "/etc" }, "workspace_dir"],
+    [{ name: "w", workspace_dir: "/work", workspace_access: "all" }, "workspace_access"],
     ["text", ""],
   ])("is refused as %j", (body, field) => {
     expect(refusalOf(() => readBundle(body))).toEqual({ code: "bundle.invalid", field });
+  });
+
+  it("names a directory with every access but none", () => {
+    const mount = { workspace_access: "read_write" };
+    expect(refusalOf(() => treeOf({ name: "w", ...mount }))).toEqual({
+      code: "bundle.invalid",
+      field: "workspace_access",
+    });
+    expect(treeOf({ name: "w", ...mount, workspace_dir: "/work" })).toMatchObject({
+      workspaceDir: "/work",
+      workspaceAccess: "read_write",
+    });
+    expect(treeOf({ name: "w", workspace_dir: "", workspace_access: "" })).toMatchObject({
+      workspaceDir: null,
+      workspaceAccess: "none",
+    });
   });
 
   it("has the bounds of a template", () => {

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { NO_CONFIG, type OrgNode, type OrgSurroundings, resolveOrg } from "../../src/domain/org-node.ts";
+import { type OrgNode, type OrgSurroundings, resolveOrg } from "../../src/domain/org-node.ts";
 import { type OrgTemplate, parseOrgTemplate } from "../../src/domain/org-template.ts";
 import { Refusal } from "../../src/domain/refusal.ts";
+import { anOrgNode } from "../support/org-node.ts";
 
 function resolve(template: object, surroundings: Partial<OrgSurroundings> = {}) {
   return resolveOrg(parseOrgTemplate(template), { defaultTier: 3, ...surroundings });
@@ -31,28 +32,7 @@ function reasonAgainst(work: () => unknown): unknown {
 
 describe("a workspace of a template", () => {
   it("has a value for everything when it says nothing", () => {
-    expect(workspace({})).toEqual({
-      name: "",
-      role: null,
-      tier: 3,
-      runtime: "langgraph",
-      model: "anthropic:claude-opus-4-7",
-      external: false,
-      url: null,
-      workspaceDir: null,
-      workspaceAccess: "none",
-      canvas: { x: 0, y: 0 },
-      maxConcurrentTasks: 1,
-      memories: [],
-      schedules: [],
-      channels: [],
-      skippedChannels: [],
-      secrets: {},
-      config: NO_CONFIG,
-      agentCard: null,
-      sourceBundleId: null,
-      children: [],
-    } satisfies OrgNode);
+    expect(workspace({})).toEqual(anOrgNode());
   });
 
   it("takes runtime, model and tier from itself, then the defaults, then the platform", () => {
@@ -96,6 +76,23 @@ describe("a workspace of a template", () => {
       ui: ["D", "E"],
       docs: ["C"],
     });
+  });
+
+  it("takes runtime and model from itself, then the defaults, then its template, then what all have", () => {
+    const said = { hermes: { runtime: "hermes", model: "nous/hermes" }, silent: { runtime: "", model: "" } };
+    const templateOf = (name: string) => new Map(Object.entries(said)).get(name) ?? null;
+    const chosen = (fields: object, defaults: object = {}) => {
+      const { runtime, model } = workspace(fields, defaults, { templateOf });
+      return [runtime, model];
+    };
+    const own = { runtime: "codex", model: "openai/gpt" };
+    expect(chosen({ template: "hermes", ...own }, { runtime: "crewai", model: "m" })).toEqual(["codex", "openai/gpt"]);
+    expect(chosen({ template: "hermes" }, own)).toEqual(["codex", "openai/gpt"]);
+    expect(chosen({ template: "hermes" })).toEqual(["hermes", "nous/hermes"]);
+    expect(chosen({ template: "hermes", external: true })[0]).toBe("external");
+    for (const template of ["silent", "nowhere", undefined]) {
+      expect(chosen({ template })).toEqual(["langgraph", "anthropic:claude-opus-4-7"]);
+    }
   });
 
   it("takes prompts and idle settings from itself, then the defaults; ten minutes where nobody says how long", () => {

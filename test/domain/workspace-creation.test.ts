@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Refusal } from "../../src/domain/refusal.ts";
-import { CREATE_WORKSPACE, checkCreation } from "../../src/domain/workspace-creation.ts";
+import { CREATE_WORKSPACE, checkCreation, hostDirectoryOf } from "../../src/domain/workspace-creation.ts";
 
 function check(fields: Record<string, unknown>): string {
   try {
@@ -70,9 +70,22 @@ describe("the field rules", () => {
   });
 
   it("let a directory be absolute, outside the system's, without a way up", () => {
-    for (const path of ["/work", "/home/me/..a", "/etcetera", "/usrlocal/x", ""])
+    for (const path of ["/work", "/home/me/..a", "/etcetera", "/usrlocal/x", "/home/etc", "//work/./x/", ""])
       expect(check({ workspace_dir: path })).toBe("ok");
-    for (const path of ["home", "./home", "/home/../x", "/home/..", "/etc", "/var/x", "/usr/", "/proc/1"]) {
+    for (const path of [
+      "home",
+      "./home",
+      "/home/../x",
+      "/home/..",
+      "/etc",
+      "/var/x",
+      "/usr/",
+      "/proc/1",
+      "//etc",
+      "/./etc",
+      "/",
+      "/.",
+    ]) {
       expect(check({ workspace_dir: path }), path).toBe("invalid workspace directory");
     }
   });
@@ -84,6 +97,12 @@ describe("the field rules", () => {
       expect(check({ workspace_access: access, workspace_dir: "/work" })).toBe("ok");
     }
     expect(check({ workspace_access: "all", workspace_dir: "/work" })).toBe("invalid workspace access");
+  });
+
+  it("give a machine nothing of its host without both a directory and an access", () => {
+    expect(hostDirectoryOf("/work", "read_only")).toEqual({ path: "/work", readOnly: true });
+    expect(hostDirectoryOf("/work", "read_write")).toEqual({ path: "/work", readOnly: false });
+    expect([hostDirectoryOf("/work", "none"), hostDirectoryOf(null, "read_write")]).toEqual([null, null]);
   });
 
   it("know two delivery modes", () => {

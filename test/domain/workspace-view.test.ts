@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { listEntryJson, peerJson, publicViewJson, type WorkspaceFacts } from "../../src/domain/workspace-view.ts";
 
 const NOW = Date.UTC(2026, 10, 20, 12);
+const LIMIT = () => 600_000;
 
 function facts(more: Partial<WorkspaceFacts> = {}): WorkspaceFacts {
   return {
@@ -46,7 +47,7 @@ const BARE = facts({
 
 describe("a list entry", () => {
   it("shows everything, uptime in whole seconds", () => {
-    expect(JSON.parse(listEntryJson(facts(), NOW))).toEqual({
+    expect(JSON.parse(listEntryJson(facts(), NOW, LIMIT))).toEqual({
       id: facts().id,
       name: "scribe",
       role: "writer",
@@ -72,7 +73,7 @@ describe("a list entry", () => {
   });
 
   it("has the empty text for a missing url, null for what may be missing, and no uptime without a start", () => {
-    expect(JSON.parse(listEntryJson(BARE, NOW))).toMatchObject({
+    expect(JSON.parse(listEntryJson(BARE, NOW, LIMIT))).toMatchObject({
       url: "",
       role: null,
       parent_id: null,
@@ -84,12 +85,20 @@ describe("a list entry", () => {
     });
   });
 
+  it("shows how long a start may take by its runtime, and nothing of that for an external workspace", () => {
+    const limit = (runtime: string) => (runtime === "hermes" ? 1_800_000 : 600_000);
+    for (const viewOf of [listEntryJson, publicViewJson]) {
+      const shown = (runtime: string) => JSON.parse(viewOf(facts({ runtime }), NOW, limit)).provision_timeout_ms;
+      expect([shown("hermes"), shown("codex"), shown("external")]).toEqual([1_800_000, 600_000, undefined]);
+    }
+  });
+
   it("never counts a start in the future", () => {
-    expect(JSON.parse(listEntryJson(facts({ started_at: NOW + 60_000 }), NOW)).uptime_seconds).toBe(0);
+    expect(JSON.parse(listEntryJson(facts({ started_at: NOW + 60_000 }), NOW, LIMIT)).uptime_seconds).toBe(0);
   });
 
   it("keeps the card's text, big integers and order of keys included", () => {
-    for (const view of [listEntryJson(facts(), NOW), publicViewJson(facts(), NOW), peerJson(facts())]) {
+    for (const view of [listEntryJson(facts(), NOW, LIMIT), publicViewJson(facts(), NOW, LIMIT), peerJson(facts())]) {
       expect(view).toContain('"agent_card":{"z":12345678901234567890,"a":1}}');
     }
   });
@@ -97,12 +106,12 @@ describe("a list entry", () => {
 
 describe("the public view", () => {
   it("tells no money, no task, no error and no path, but when the workspace last spoke", () => {
-    const view = JSON.parse(publicViewJson(facts(), NOW));
+    const view = JSON.parse(publicViewJson(facts(), NOW, LIMIT));
     for (const key of ["budget_limit", "monthly_spend", "current_task", "last_sample_error", "workspace_dir"]) {
       expect(view).not.toHaveProperty(key);
     }
     expect(view.last_outbound_at).toBe("2026-11-20T11:59:58.5Z");
-    expect(JSON.parse(publicViewJson(BARE, NOW)).last_outbound_at).toBeNull();
+    expect(JSON.parse(publicViewJson(BARE, NOW, LIMIT)).last_outbound_at).toBeNull();
   });
 });
 

@@ -1,7 +1,7 @@
-import { env, evictDurableObject } from "cloudflare:test";
+import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { aMachine, callsOf, listed, machines, registered, ring, statusBecomes, tokenOf } from "../support/machines.ts";
-import { aMessage, call, poll, tell } from "../support/platform.ts";
+import { aMessage, anAgent, call, poll, tell } from "../support/platform.ts";
 import { until } from "../support/until.ts";
 
 const MINUTE_MS = 60_000;
@@ -104,6 +104,40 @@ describe("a workspace whose machine the platform runs", () => {
       source: "bootstrap_watcher",
     });
     await until("nothing runs", async () => machines.runningFor(id).length === 0);
+  });
+
+  it("has no bootstrap to fail where nobody is, or nobody is any more", async () => {
+    const fail = (id: string) => call(`/admin/workspaces/${id}/bootstrap-failed`, { json: { error: "no disk" } });
+    const noChange = { status: 200, body: { ok: true, no_change: true } };
+    const [removed, { id: purged }] = [await aMachine(), await anAgent()];
+    await call(`/workspaces/${removed}`, { method: "DELETE" });
+    const purge = () => call(`/workspaces/${purged}?purge=true`, { method: "DELETE" });
+    await purge();
+    expect(await fail(purged)).toMatchObject(noChange);
+    await until("the purge has ended", async () => {
+      await runDurableObjectAlarm(env.WORKSPACE.getByName(purged));
+      return (await purge()).body.pending === undefined;
+    });
+    for (const id of [crypto.randomUUID(), removed, purged]) expect(await fail(id)).toMatchObject(noChange);
+    expect(await fail(removed.toUpperCase())).toMatchObject({ status: 400, body: { code: "workspace.invalid_id" } });
+    await until("nothing runs", async () => machines.runningFor(removed).length === 0);
+  });
+
+  it("is given up at the time that lists and views show, not a moment before", async () => {
+    const id = await aMachine({ runtime: "hermes" });
+    await until("it runs", async () => machines.runningFor(id).length === 1);
+    const { provision_timeout_ms: limit } = await listed(id);
+    expect((await call(`/workspaces/${id}`)).body.provision_timeout_ms).toBe(limit);
+    const wishedAt = await runInDurableObject(
+      env.WORKSPACE.getByName(id),
+      (_, { storage }) => storage.sql.exec<{ wished_at: number }>("SELECT wished_at FROM lifecycle").one().wished_at,
+    );
+    vi.useFakeTimers({ toFake: ["Date"], now: wishedAt + limit - 1 });
+    await ring(id);
+    expect(await listed(id)).toMatchObject({ status: "provisioning" });
+    vi.setSystemTime(wishedAt + limit);
+    await ring(id);
+    expect(await listed(id)).toMatchObject({ status: "failed" });
   });
 
   it("is given up when it takes too long, and the message says where it stands", async () => {

@@ -221,7 +221,7 @@ describe("an import", () => {
 });
 
 describe("templates of workspaces", () => {
-  it("are imported once, listed, and give a workspace its runtime, model and files", async () => {
+  it("are imported once, listed, and give a workspace its runtime, model and files, also in an import", async () => {
     const id = `template-${crypto.randomUUID()}`;
     const files = { "config.yaml": "name: T\nruntime: hermes\nmodel: nous/hermes\n", "AGENTS.md": "be kind" };
     expect(await call("/templates/import", { json: { name: id, files } })).toMatchObject({
@@ -236,6 +236,25 @@ describe("templates of workspaces", () => {
     expect(await listed(workspace)).toMatchObject({ runtime: "hermes" });
     await registered(workspace);
     expect(machines.callsFor(workspace)[0]?.order?.files).toMatchObject({ "AGENTS.md": "be kind" });
+    const nodes: Node[] = [
+      { name: name(), template: id, children: [{ name: "own", template: id, runtime: "codex", model: "openai/gpt" }] },
+      { name: name(), template: "nowhere" },
+    ];
+    const imported = await importOrg(anOrg(nodes));
+    const [plain, own, without] = imported.body.workspaces.map((entry: { id: string }) => entry.id);
+    const chosen = async (workspaceId: string) => [
+      (await listed(workspaceId)).runtime,
+      (await call(`/workspaces/${workspaceId}/model`)).body.model,
+    ];
+    expect(await chosen(plain)).toEqual(["hermes", "nous/hermes"]);
+    expect(await chosen(own)).toEqual(["codex", "openai/gpt"]);
+    expect((await chosen(without))[0]).toBe("langgraph");
+    await registered(plain);
+    expect(machines.callsFor(plain)[0]?.order).toMatchObject({
+      runtime: "hermes",
+      env: { MODEL: "nous/hermes" },
+      files: { "AGENTS.md": "be kind" },
+    });
     const escaping = { name: name(), template: "../../etc", runtime: "codex", model: "m" };
     expect(await call("/workspaces", { json: escaping })).toMatchObject({
       status: 400,
@@ -276,28 +295,50 @@ describe("a bundle", () => {
 });
 
 describe("duplicates", () => {
-  it("are found among siblings by their names, and removed with all below them, the oldest never", async () => {
+  const groupOf = async (base: string) =>
+    (await call("/admin/workspaces/duplicates")).body.groups.find((group: { name: string }) => group.name === base);
+  const remove = (json: unknown) => call("/admin/workspaces/duplicates/remove", { json });
+
+  it("are found among siblings by their names, and removed with all below them, the best never", async () => {
     const base = name();
-    const kept = await aMachine({ name: base });
-    const second = await aMachine({ name: base });
-    const below = await aMachine({ name: "below", parent_id: second });
-    const groups = (await call("/admin/workspaces/duplicates")).body.groups;
-    expect(groups.find((group: { name: string }) => group.name === base)).toMatchObject({
+    const [oldest, kept] = [await aMachine({ name: base }), await aMachine({ name: base })];
+    const third = await aMachine({ name: base });
+    await registered(kept);
+    const best = { id: kept, name: `${base} (2)`, status: "online", sub_workspaces: false, kept_for: "status" };
+    expect(await groupOf(base)).toMatchObject({
       parent_id: null,
-      kept: { id: kept },
-      duplicates: [{ id: second, name: `${base} (2)` }],
+      kept: best,
+      duplicates: [
+        { id: oldest, name: base, status: "provisioning" },
+        { id: third, name: `${base} (3)`, status: "provisioning" },
+      ],
     });
-    const remove = (json: unknown) => call("/admin/workspaces/duplicates/remove", { json });
-    expect((await remove({ ids: [second], dry_run: true })).body).toEqual({
-      dry_run: true,
-      removed: [second, below],
-      count: 2,
-    });
-    expect((await call(`/workspaces/${second}`)).status).toBe(200);
+    const rehearsed = await remove({ ids: [oldest], dry_run: true });
+    expect(rehearsed.body).toMatchObject({ dry_run: true, removed: [oldest], count: 1, kept: [best] });
+    expect((await call(`/workspaces/${oldest}`)).status).toBe(200);
     expect(await remove({ ids: [kept] })).toMatchObject({ status: 400, body: { error: "workspace is no duplicate" } });
     expect((await remove({})).status).toBe(400);
-    expect((await remove({ ids: [second] })).body).toMatchObject({ count: 2 });
-    expect((await call(`/workspaces/${below}`)).status).toBe(410);
-    expect((await call(`/workspaces/${kept}`)).status).toBe(200);
+    expect((await remove({ ids: [oldest, third] })).body).toMatchObject({ count: 2, kept: [best] });
+    expect([(await call(`/workspaces/${third}`)).status, (await call(`/workspaces/${kept}`)).status]).toEqual([
+      410, 200,
+    ]);
+  });
+
+  it("are not what has sub-workspaces, which would go along with it", async () => {
+    const base = name();
+    const working = await aMachine({ name: base });
+    await registered(working);
+    const [second, third] = [await aMachine({ name: base }), await aMachine({ name: base })];
+    const below = await aMachine({ name: "below", parent_id: third });
+    expect(await groupOf(base)).toMatchObject({
+      kept: { id: third, sub_workspaces: true, kept_for: "sub_workspaces" },
+    });
+    const twin = await aMachine({ name: "below", parent_id: third });
+    const { body } = await remove({ ids: [second, working], dry_run: true });
+    expect(body).toMatchObject({ count: 2, kept: [{ id: third }] });
+    await aMachine({ name: "below", parent_id: second });
+    const along = await remove({ ids: [third, twin, working], dry_run: true });
+    expect(along.body.removed.toSorted()).toEqual([third, twin, below, working].toSorted());
+    expect(along.body.kept).toMatchObject([{ id: second, kept_for: "age" }]);
   });
 });

@@ -17,7 +17,7 @@ function sources(): { path: string; code: string }[] {
 
 const INSERTS_WORKSPACES = /INSERT (?:OR \w+ )?INTO nodes\b/;
 const WRITES_FAILED = /profile\s*\.set\(\s*\{[^}]*\bstatus:\s*"failed"/;
-const TELLS_FAILED = /"WORKSPACE_PROVISION_FAILED"/;
+const TELLS_FAILED = /(?:record\(|event:)\s*"WORKSPACE_PROVISION_FAILED"/;
 
 describe("one place only", () => {
   it("inserts workspaces", () => {
@@ -37,8 +37,11 @@ describe("one place only", () => {
     expect(filesWith(WRITES_FAILED, second('core.profile.set({ url: null, status: "failed" })'))).toEqual([
       "second.ts",
     ]);
-    expect(filesWith(TELLS_FAILED, second('events.record("WORKSPACE_PROVISION_FAILED", "{}", 0)'))).toEqual([
-      "second.ts",
-    ]);
+    for (const code of [
+      'events.record("WORKSPACE_PROVISION_FAILED", "{}", 0)',
+      '[{ event: "WORKSPACE_PROVISION_FAILED", payload }]',
+    ]) {
+      expect(filesWith(TELLS_FAILED, second(code))).toEqual(["second.ts"]);
+    }
   });
 });

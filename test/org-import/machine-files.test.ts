@@ -1,33 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { NO_CONFIG, type NodeConfig, type OrgNode } from "../../src/domain/org-node.ts";
 import { machineFiles, withMachineFiles } from "../../src/org-import/machine-files.ts";
+import { anOrgNode } from "../support/org-node.ts";
 
 const NONE = { template: () => null, folder: () => null };
 
 function aNode(config: Partial<NodeConfig> = {}, fields: Partial<OrgNode> = {}): OrgNode {
-  return {
-    name: "lead",
-    role: null,
-    tier: 3,
-    runtime: "claude-code",
-    model: "sonnet",
-    external: false,
-    url: null,
-    workspaceDir: null,
-    workspaceAccess: "none",
-    canvas: { x: 0, y: 0 },
-    maxConcurrentTasks: 1,
-    memories: [],
-    schedules: [],
-    channels: [],
-    skippedChannels: [],
-    secrets: {},
-    config: { ...NO_CONFIG, ...config },
-    agentCard: null,
-    sourceBundleId: null,
-    children: [],
-    ...fields,
-  };
+  const lead = { name: "lead", runtime: "claude-code", model: "sonnet", config: { ...NO_CONFIG, ...config } };
+  return anOrgNode({ ...lead, ...fields });
 }
 
 describe("the files of a machine", () => {

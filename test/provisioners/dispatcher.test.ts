@@ -1,7 +1,7 @@
 import { env } from "cloudflare:test";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { configOf } from "../../src/config.ts";
-import { hasProvisioner, NO_BACKEND } from "../../src/provisioners/backend.ts";
+import { hasProvisioner, NO_BACKEND, provisionTimeoutMs } from "../../src/provisioners/backend.ts";
 import { provisionerOf, stopWithRetry } from "../../src/provisioners/dispatcher.ts";
 import { InMemoryMachines, InMemoryProvisioner, inMemoryMachines } from "../../src/provisioners/in-memory.ts";
 import { aControlPlane, aDockerEngine, anOrder } from "../support/machine-server.ts";
@@ -35,6 +35,13 @@ describe("the dispatcher", () => {
     const given = withVariables(variables);
     expect(provisionerOf(given)?.name ?? null).toBe(name);
     expect(hasProvisioner(configOf(given))).toBe(name !== null);
+  });
+
+  it("gives a start its runtime's time, unless the deployment gives all of them another", () => {
+    const limits = (variables: Record<string, unknown>) =>
+      ["hermes", "codex"].map((runtime) => provisionTimeoutMs(configOf(withVariables(variables)), runtime));
+    expect(limits({})).toEqual([1_800_000, 600_000]);
+    expect(limits({ PROVISION_TIMEOUT_SECONDS: "90" })).toEqual([90_000, 90_000]);
   });
 
   it("has words for the absence of every backend", () => {

@@ -163,6 +163,20 @@ describe("a start", () => {
     }
   });
 
+  it("puts a directory of the host where the volume would be, read-only unless writing was granted", async () => {
+    const mountOf = async (changes: Parameters<typeof anOrder>[0]) => {
+      const { docker, provisioner } = aPair();
+      await started({ provisioner }, anOrder({ workspaceId: ID, ...changes }));
+      return (await theContainer(docker)).body.HostConfig.Mounts?.find(({ Target }) => Target === "/workspace");
+    };
+    const bind = { Type: "bind", Source: "/work/shop", Target: "/workspace" };
+    const path = "/work/shop";
+    expect(await mountOf({ hostDirectory: { path, readOnly: true } })).toEqual({ ...bind, ReadOnly: true });
+    expect(await mountOf({ hostDirectory: { path, readOnly: false } })).toEqual({ ...bind, ReadOnly: false });
+    expect(await mountOf({ hostDirectory: null })).toMatchObject({ Type: "volume", Source: `ws-${ID}-workspace` });
+    expect(await mountOf({ hostDirectory: { path, readOnly: false }, tier: 1 })).toBeUndefined();
+  });
+
   it("obeys the limits of the configuration", async () => {
     const limits = { ...dockerSettings().limits, 2: { memoryMb: 100, cpuShares: 512 } };
     const { docker, provisioner } = aPair({ limits });

@@ -17,6 +17,8 @@ ALTER TABLE queue DROP COLUMN activity_seq;
 DROP TABLE lifecycle;
 DROP TABLE machines;
 ALTER TABLE workspace DROP COLUMN mark_version;
+ALTER TABLE workspace DROP COLUMN workspace_dir;
+ALTER TABLE workspace DROP COLUMN workspace_access;
 DELETE FROM schema_steps;
 INSERT INTO schema_steps (id) VALUES (1);
 `;

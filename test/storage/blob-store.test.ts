@@ -34,6 +34,15 @@ describe.each(stores)("a blob store in %s", (_, create) => {
     expect(await bytesOf(blob?.stream)).toEqual(new Uint8Array(0));
   });
 
+  it("puts a new blob once, also where two come at the same moment", async () => {
+    const [store, key] = [create(), aKey()];
+    const bytes = [1, 2, 3].map((byte) => new Uint8Array([byte]));
+    const taken = await Promise.all(bytes.map((each) => store.putNew(key, each)));
+    expect(taken.filter(Boolean)).toHaveLength(1);
+    expect(await bytesOf((await store.get(key))?.stream)).toEqual(bytes[taken.indexOf(true)]);
+    expect(await store.putNew(key, new Uint8Array(9))).toBe(false);
+  });
+
   it("has nothing under an unknown key", async () => {
     expect(await create().get(aKey())).toBeNull();
     expect(await create().get(aKey(), { offset: 0, length: 1 })).toBeNull();

@@ -1,5 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { configOf, pushUrlPolicy } from "../../config.ts";
+import type { AgentOrder, Note } from "../../domain/agent.ts";
 import type { BoardEntry } from "../../domain/board.ts";
 import { type DuplicateGroup, duplicatesAmong, type Sibling } from "../../domain/duplicate.ts";
 import { canCommunicate } from "../../domain/hierarchy.ts";
@@ -11,14 +12,14 @@ import { SecretBox } from "../../domain/secret-box.ts";
 import type { Placement, WorkspacePatch } from "../../domain/workspace-patch.ts";
 import type { RebuildSeed, WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
-import { listEntryJson, peerJson, publicViewJson } from "../../domain/workspace-view.ts";
+import { listEntryJson, type ProvisionLimit, peerJson, publicViewJson } from "../../domain/workspace-view.ts";
 import { openDatabase } from "../../ledgers/database.ts";
 import { writeLedger } from "../../ledgers/ledger-write.ts";
 import { log } from "../../log.ts";
 import { creationOf } from "../../org-import/creation.ts";
 import { type ImportPlan, type LiveNode, planImport, planTree } from "../../org-import/plan.ts";
 import type { ImportMode } from "../../org-import/read.ts";
-import { hasProvisioner } from "../../provisioners/backend.ts";
+import { hasProvisioner, provisionTimeoutMs } from "../../provisioners/backend.ts";
 import { AlarmScheduler } from "../shared/alarm.ts";
 import { type Delivery, type Effect, Effects } from "../shared/effects.ts";
 import { Flush } from "../shared/flush.ts";
@@ -26,6 +27,7 @@ import { FlushPace } from "../shared/flush-pace.ts";
 import { type Reply, reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
 import { workspaceStub } from "../shared/stubs.ts";
+import { type AgentChanged, Agents } from "./agents.ts";
 import { type NodeRow, NodeStore, shownStatus } from "./node-store.ts";
 import {
   type MintedOrganisationToken,
@@ -85,6 +87,12 @@ export interface OrgImported extends ImportPlan {
   readonly notStored: Readonly<Record<"memories" | "schedules" | "channels", number>>;
 }
 
+/** Ids that go, and the groups that they belong to. */
+export interface RemovedDuplicates {
+  readonly removed: readonly string[];
+  readonly kept: readonly DuplicateGroup[];
+}
+
 /** What an import has made, parents before children. `pending`: ids whose objects have not confirmed it yet. */
 export interface Imported {
   readonly nodes: readonly ImportedNode[];
@@ -139,10 +147,12 @@ export class Directory extends DurableObject<Env> {
   readonly #secrets: SecretStore;
   readonly #organisationTokens: OrganisationTokenStore;
   readonly #effects: Effects;
+  readonly #agents: Agents;
   readonly #tree: Tree;
   readonly #flush: Flush;
   readonly #pace: FlushPace;
   readonly #sweeps: SweepPlan;
+  readonly #provisionLimit: ProvisionLimit = (runtime) => provisionTimeoutMs(configOf(this.env), runtime);
   /** What the objects of a removal that is being answered said of their machines. */
   readonly #stopsPending = new Map<string, number>();
   #alarm: AlarmScheduler;
@@ -156,11 +166,13 @@ export class Directory extends DurableObject<Env> {
     this.#secrets = new SecretStore(sql, new SecretBox(configOf(env).secretsKeys));
     this.#organisationTokens = new OrganisationTokenStore(sql);
     this.#effects = new Effects(sql, (effect) => this.#deliver(effect));
+    this.#agents = new Agents(sql, this.#effects);
     this.#tree = new Tree({
       sql,
       schema: this.#schema,
       nodes: this.#nodes,
       secrets: this.#secrets,
+      agents: this.#agents,
       effects: this.#effects,
     });
     this.#flush = new Flush({
@@ -249,20 +261,22 @@ export class Directory extends DurableObject<Env> {
     });
   }
 
-  /** Siblings whose names differ by a number only, each group with the oldest first. */
+  /** Siblings whose names differ by a number only, each group with the best of them, which is kept. */
   async duplicates(): Promise<DuplicateGroup[]> {
-    return this.#schema.state === "ready" ? duplicatesAmong(this.#nodes.live().map(duplicateFacts)) : [];
+    return this.#schema.state === "ready" ? duplicatesAmong(siblingsIn(this.#nodes.live())) : [];
   }
 
   /**
-   * Removes duplicates with everything below them; the oldest of each group stays. Null stands for all of them, an id
-   * that is no duplicate refuses the whole. A dry run only tells.
+   * Removes duplicates with everything below them; the best of each group stays. Null stands for all of them, an id
+   * that is no duplicate refuses the whole. A dry run only tells. `kept`: whom the removed ones were duplicates of, as
+   * far as they do not go along with another one.
    */
-  removeDuplicates(input: { ids: readonly string[] | null; dryRun: boolean }): Promise<Reply<{ removed: string[] }>> {
+  removeDuplicates(input: { ids: readonly string[] | null; dryRun: boolean }): Promise<Reply<RemovedDuplicates>> {
     return reply(async () => {
       const now = Date.now();
       const live = this.#schema.state === "ready" ? this.#nodes.live() : [];
-      const found = duplicatesAmong(live.map(duplicateFacts)).flatMap(({ duplicates }) => duplicates);
+      const groups = duplicatesAmong(siblingsIn(live));
+      const found = groups.flatMap(({ duplicates }) => duplicates);
       const wanted = new Set(input.ids ?? found.map(({ id }) => id));
       const stranger = [...wanted].find((id) => !found.some((duplicate) => duplicate.id === id));
       if (stranger !== undefined) throw new Refusal("workspace.not_duplicate", { details: { id: stranger } });
@@ -271,12 +285,15 @@ export class Directory extends DurableObject<Env> {
         for (const each of [node, ...this.#nodes.descendants(node.id)]) gone.set(each.id, each);
       }
       const removed = [...gone.keys()];
-      if (input.dryRun || removed.length === 0) return { removed };
+      const kept = groups.filter(
+        (group) => !gone.has(group.kept.id) && group.duplicates.some(({ id }) => wanted.has(id)),
+      );
+      if (input.dryRun || removed.length === 0) return { removed, kept };
       this.#open();
       const effects = this.ctx.storage.transactionSync(() => this.#tree.remove([...gone.values()], null, now));
       log.info("directory.duplicates_removed", { removed: removed.length });
       await this.#tellAll(effects, now);
-      return { removed };
+      return { removed, kept };
     });
   }
 
@@ -477,6 +494,20 @@ export class Directory extends DurableObject<Env> {
     });
   }
 
+  /** Gives a live workspace an agent, or changes, takes away or moves the one that it has. */
+  changeAgent(order: AgentOrder): Promise<Reply<AgentChanged>> {
+    return reply(async () => {
+      const now = Date.now();
+      this.#tree.requireLive(order.workspaceId);
+      if (order.kind === "move") this.#tree.requireLive(order.targetId);
+      this.#open();
+      const { effects, ...changed } = this.ctx.storage.transactionSync(() => this.#agents.change(order, now));
+      log.info("directory.agent_changed", { workspace_id: order.workspaceId, kind: order.kind });
+      await this.#tellAll(effects, now);
+      return changed;
+    });
+  }
+
   /** A workspace's word of itself. */
   async board(input: { workspaceId: string; entry: BoardEntry }): Promise<void> {
     this.#open();
@@ -493,7 +524,7 @@ export class Directory extends DurableObject<Env> {
     if (this.#schema.state === "absent") return "[]";
     const now = Date.now();
     const nodes = await this.#shown(this.#nodes.live());
-    return `[${nodes.map((node) => listEntryJson(node, now)).join(",")}]`;
+    return `[${nodes.map((node) => listEntryJson(node, now, this.#provisionLimit)).join(",")}]`;
   }
 
   /** The public view of one workspace as JSON; 410 for a removed one unless that is wanted. */
@@ -502,7 +533,7 @@ export class Directory extends DurableObject<Env> {
       const node = this.#tree.require(input.id);
       if (node.removed_at !== null && !input.includeRemoved) throw removedRefusal(node);
       const [complete = node] = await this.#shown([node]);
-      return publicViewJson(complete, Date.now());
+      return publicViewJson(complete, Date.now(), this.#provisionLimit);
     });
   }
 
@@ -812,6 +843,7 @@ export class Directory extends DurableObject<Env> {
     else if (effect.kind === "resumed") await workspace.resumed(JSON.parse(effect.payload) as Mark);
     else if (effect.kind === "restarted") await workspace.restarted(JSON.parse(effect.payload) as Mark);
     else if (effect.kind === "collapsed") await workspace.collapsed(JSON.parse(effect.payload) as Collapse);
+    else if (effect.kind === "noted") await workspace.noted(JSON.parse(effect.payload) as Note);
     else if (effect.kind === "placed") await workspace.placed(JSON.parse(effect.payload) as Placement);
     else throw new Error(`unknown effect ${effect.kind}`);
     return "told";
@@ -857,8 +889,13 @@ function notStored(created: ImportPlan["creations"]): OrgImported["notStored"] {
   return { memories: count("memories"), schedules: count("schedules"), channels: count("channels") };
 }
 
-function duplicateFacts({ id, name, parent_id, created_at, status }: NodeRow): Sibling {
-  return { id, name, parentId: parent_id, createdAt: created_at, status };
+function siblingsIn(live: readonly NodeRow[]): Sibling[] {
+  const parents = new Set(live.map(({ parent_id }) => parent_id));
+  return live.map((node) => ({
+    ...importedNode(node),
+    createdAt: node.created_at,
+    hasChildren: parents.has(node.id),
+  }));
 }
 
 function liveNode({ id, name, parent_id }: NodeRow): LiveNode {

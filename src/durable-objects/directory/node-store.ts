@@ -1,5 +1,6 @@
 import type { BoardEntry } from "../../domain/board.ts";
 import { MAX_KINSHIP_LEVELS, type Path } from "../../domain/hierarchy.ts";
+import type { WorkspaceAccess } from "../../domain/workspace-creation.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import type { MirroredTable } from "../shared/flush.ts";
 import { mirroredTable, sizeOf } from "../shared/mirrored.ts";
@@ -15,6 +16,7 @@ export interface NodeRow extends Record<string, SqlStorageValue> {
   runtime: string;
   parent_id: string | null;
   workspace_dir: string | null;
+  workspace_access: WorkspaceAccess;
   budget_limit: number | null;
   max_concurrent_tasks: number;
   x: number;
@@ -57,6 +59,7 @@ export type NewNode = Pick<
   | "runtime"
   | "parent_id"
   | "workspace_dir"
+  | "workspace_access"
   | "budget_limit"
   | "max_concurrent_tasks"
   | "x"
@@ -224,8 +227,8 @@ export class NodeStore {
   purge(id: string, now: number): void {
     this.#sql.exec(
       `UPDATE nodes SET version = ?1, updated_at = ?2, purged_at = ?2, removed_at = coalesce(removed_at, ?2),
-         status = 'removed', name = '', role = NULL, tier = 0, runtime = '', workspace_dir = NULL, budget_limit = NULL,
-         max_concurrent_tasks = 0, x = 0, y = 0, collapsed = 0, paused_at = NULL, url = NULL, delivery_mode = NULL,
+         status = 'removed', name = '', role = NULL, tier = 0, runtime = '', workspace_dir = NULL,
+         workspace_access = 'none', budget_limit = NULL, max_concurrent_tasks = 0, x = 0, y = 0, collapsed = 0, paused_at = NULL, url = NULL, delivery_mode = NULL,
          agent_card = NULL, card_in_object = 0, active_tasks = 0, current_task = '', error_rate = 0, sample_error = '',
          started_at = NULL, monthly_spend = 0, last_outbound_at = NULL, set_aside = 0, unflushed_since = NULL,
          counters = '{}'

@@ -16,6 +16,8 @@ export function rebuildSeed(node: NodeRow, path: Path, treeVersion: number): Reb
     role: node.role,
     tier: node.tier,
     runtime: node.runtime,
+    workspaceDir: node.workspace_dir,
+    workspaceAccess: node.workspace_access,
     path,
     treeVersion,
     maxConcurrentTasks: node.max_concurrent_tasks,

@@ -1,6 +1,7 @@
 import { EFFECTS_SCHEMA } from "../shared/effects.ts";
 import { FLUSH_SCHEMA } from "../shared/flush.ts";
 import type { SchemaStep } from "../shared/schema.ts";
+import { AGENTS_SCHEMA } from "./agents.ts";
 import { ORGANISATION_TOKENS_SCHEMA } from "./organisation-token-store.ts";
 import { SECRETS_SCHEMA } from "./secret-store.ts";
 
@@ -95,4 +96,6 @@ ALTER TABLE directory ADD COLUMN viewport TEXT NOT NULL DEFAULT '{"x":0,"y":0,"z
 ALTER TABLE nodes ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
 `,
   },
+  { id: 7, sql: "ALTER TABLE nodes ADD COLUMN workspace_access TEXT NOT NULL DEFAULT 'none';" },
+  { id: 8, sql: AGENTS_SCHEMA },
 ];

@@ -6,6 +6,7 @@ import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import type { Effect, Effects } from "../shared/effects.ts";
 import type { Schema } from "../shared/schema.ts";
 import { LIFECYCLE_NET_MS } from "../workspace/telling.ts";
+import type { Agents } from "./agents.ts";
 import type { NodeChange, NodeRow, NodeStore } from "./node-store.ts";
 import type { SecretStore } from "./secret-store.ts";
 
@@ -57,6 +58,7 @@ export interface TreeParts {
   readonly schema: Schema;
   readonly nodes: NodeStore;
   readonly secrets: SecretStore;
+  readonly agents: Agents;
   readonly effects: Effects;
 }
 
@@ -69,19 +71,21 @@ export class Tree {
   readonly #schema: Schema;
   readonly #nodes: NodeStore;
   readonly #secrets: SecretStore;
+  readonly #agents: Agents;
   readonly #effects: Effects;
 
-  constructor({ sql, schema, nodes, secrets, effects }: TreeParts) {
+  constructor({ sql, schema, nodes, secrets, agents, effects }: TreeParts) {
     this.#sql = sql;
     this.#schema = schema;
     this.#nodes = nodes;
     this.#secrets = secrets;
+    this.#agents = agents;
     this.#effects = effects;
   }
 
   /** Inserts one workspace; its object is told. Refuses a known id, and a place or a name that cannot be had. */
   insert(creation: Creation, now: number): { id: string; name: string; effect: Effect } {
-    const { parentId, workspaceDir, x, y, suffixTakenName, secrets = {}, sourceBundleId = null, ...seed } = creation;
+    const { parentId, x, y, suffixTakenName, secrets = {}, sourceBundleId = null, ...seed } = creation;
     const known = this.#nodes.find(seed.id);
     if (known) {
       const refusal = known.removed_at === null ? "workspace.exists" : "workspace.removed";
@@ -98,7 +102,8 @@ export class Tree {
       tier: seed.tier,
       runtime: seed.runtime,
       parent_id: parentId,
-      workspace_dir: workspaceDir,
+      workspace_dir: seed.workspaceDir,
+      workspace_access: seed.workspaceAccess ?? "none",
       budget_limit: seed.budgetLimit,
       max_concurrent_tasks: seed.maxConcurrentTasks,
       x,
@@ -151,26 +156,23 @@ export class Tree {
     const { workspace_dir: _, collapsed, ...shown } = change;
     const changed = { ...shown, ...(collapsed === undefined ? {} : { collapsed: collapsed === 1 }) };
     const along = change.parent_id === undefined ? [] : this.#nodes.descendants(node.id);
-    const place = ({ name, role, tier, runtime, id }: NodeRow, told: Placement["changed"]) => {
-      const placement: Placement = {
-        name,
-        role,
-        tier,
-        runtime,
-        path: this.#nodes.path(id),
-        treeVersion,
-        changed: told,
-      };
+    const place = (
+      { name, role, tier, runtime, workspace_dir: workspaceDir, id }: NodeRow,
+      told: Placement["changed"],
+    ) => {
+      const facts = { name, role, tier, runtime, workspaceDir, path: this.#nodes.path(id) };
+      const placement: Placement = { ...facts, treeVersion, changed: told };
       return this.#effects.add(id, "placed", placement, now);
     };
     return [place({ ...node, ...change }, changed), ...along.map((descendant) => place(descendant, {}))];
   }
 
-  /** Marks workspaces removed and deletes their secrets; `root` is the one that was asked for. */
+  /** Marks workspaces removed and deletes their secrets and agents; `root` is the one that was asked for. */
   remove(nodes: readonly NodeRow[], root: { id: string; cascade: number } | null, now: number): Effect[] {
     return nodes.map(({ id, runtime }) => {
       this.#nodes.remove(id, now);
       this.#secrets.deleteScope(id);
+      this.#agents.forget(id);
       if (runtime !== "external") this.#nodes.lookAgain(id, now + LIFECYCLE_NET_MS);
       const removal: Removal = { removedAt: now, cascade: id === root?.id ? root.cascade : null };
       return this.#effects.add(id, "removed", removal, now);
@@ -184,6 +186,7 @@ export class Tree {
       const { id } = node;
       this.#nodes.purge(id, now);
       this.#secrets.deleteScope(id);
+      this.#agents.forget(id);
       this.#nodes.lookAgain(id, now + LIFECYCLE_NET_MS);
       // Whatever else its object has not heard yet it need not hear any more.
       this.#effects.withdraw(id);

@@ -1,3 +1,4 @@
+import type { HostDirectory } from "../../domain/workspace-creation.ts";
 import type { MintedToken } from "../workspace/token-store.ts";
 
 /** One call to the backend, as the workspace that decided on it hands it over. */
@@ -20,6 +21,7 @@ export interface StartFacts {
   readonly parentId: string | null;
   readonly runtime: string;
   readonly tier: number;
+  readonly hostDirectory?: HostDirectory | null;
   readonly platformUrl: string;
   /** Path to text. */
   readonly files: Readonly<Record<string, string>>;

@@ -16,6 +16,7 @@ import {
 } from "../../domain/lifecycle.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import type { RestartContext, RestartReason } from "../../domain/restart-context.ts";
+import { hostDirectoryOf } from "../../domain/workspace-creation.ts";
 import { log } from "../../log.ts";
 import { NO_BACKEND } from "../../provisioners/backend.ts";
 import type { MachineJob, MachineReport, StartFacts, StartRequest } from "../machine/job.ts";
@@ -219,7 +220,7 @@ export class Machines implements Clock, Errands {
     const { machines, profile, tokens, events } = this.#core;
     const { wish, facts, machines: known } = machines.get();
     const machine = known.find((candidate) => candidate.operation === operation);
-    const { name, role, path, runtime, tier, removedAt } = profile.get();
+    const { name, role, path, runtime, tier, workspaceDir, workspaceAccess, removedAt } = profile.get();
     if (machine?.state !== "starting" || machine.wish !== wish.number || removedAt !== null) return null;
     tokens.revokeAll(now * 1000);
     if (token) tokens.add(token, now * 1000);
@@ -229,7 +230,9 @@ export class Machines implements Clock, Errands {
       events.record("WORKSPACE_PROVISIONING", JSON.stringify({ name, tier, runtime }), now * 1000);
     }
     const { platformUrl, files, resetSession } = facts;
-    return { name, role, parentId: path.at(-2) ?? null, runtime, tier, platformUrl, files, resetSession };
+    const hostDirectory = hostDirectoryOf(workspaceDir, workspaceAccess);
+    const parentId = path.at(-2) ?? null;
+    return { name, role, parentId, runtime, tier, hostDirectory, platformUrl, files, resetSession };
   }
 
   /** How an operation ended; one that is not known any more has ended before. */

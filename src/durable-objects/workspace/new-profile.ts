@@ -7,6 +7,8 @@ export function newProfile(facts: Omit<WorkspaceSeed, "token" | "events" | "prov
   return {
     ...rest,
     workspaceId: id,
+    workspaceDir: rest.workspaceDir ?? null,
+    workspaceAccess: rest.workspaceAccess ?? "none",
     epoch: 0,
     markVersion: 0,
     lastSeen: null,

@@ -1,4 +1,5 @@
 import type { Path } from "../../domain/hierarchy.ts";
+import type { WorkspaceAccess } from "../../domain/workspace-creation.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 
 /** What a workspace is and how it is doing: the one row of its object. Times in ms since 1970. */
@@ -9,6 +10,8 @@ export interface Profile {
   role: string | null;
   runtime: string;
   tier: number;
+  workspaceDir: string | null;
+  workspaceAccess: WorkspaceAccess;
   /** Ids from the root of the tree to this workspace. */
   path: Path;
   treeVersion: number;
@@ -55,6 +58,8 @@ const COLUMNS = {
   role: "role",
   runtime: "runtime",
   tier: "tier",
+  workspaceDir: "workspace_dir",
+  workspaceAccess: "workspace_access",
   path: "path",
   treeVersion: "tree_version",
   markVersion: "mark_version",

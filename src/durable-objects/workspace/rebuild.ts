@@ -196,11 +196,12 @@ export class Rebuild {
   adopt(seed: RebuildSeed, order: RebuildOrder, now: number): void {
     const { profile, tokens, calls } = this.#core;
     const { name, role, tier, runtime, path, treeVersion, budgetLimit, maxConcurrentTasks, status } = seed;
-    const { boardVersion, epoch, platformUrl } = seed;
+    const { boardVersion, epoch, platformUrl, workspaceDir = null, workspaceAccess = "none" } = seed;
     const { sampleError = profile.get().sampleError } = seed;
     if (profile.get().epoch >= epoch) throw superseded(profile.get().epoch);
     const placement = { name, role, tier, runtime, path, treeVersion, markVersion: treeVersion };
-    const present: Partial<Profile> = { ...placement, budgetLimit, maxConcurrentTasks, status, sampleError };
+    const mount = { workspaceDir, workspaceAccess };
+    const present: Partial<Profile> = { ...placement, ...mount, budgetLimit, maxConcurrentTasks, status, sampleError };
     profile.set({ ...present, epoch, boardVersion, boardDue: now });
     tokens.revokeAll(now * 1000);
     for (const call of calls.all()) this.#push.lost(call, now);

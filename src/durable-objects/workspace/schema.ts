@@ -275,4 +275,11 @@ ALTER TABLE lifecycle ADD COLUMN context TEXT CHECK (json_valid(context));
 ALTER TABLE machines ADD COLUMN url TEXT;
 `,
   },
+  {
+    id: 6,
+    sql: `
+ALTER TABLE workspace ADD COLUMN workspace_dir TEXT;
+ALTER TABLE workspace ADD COLUMN workspace_access TEXT NOT NULL DEFAULT 'none';
+`,
+  },
 ];

@@ -3,6 +3,7 @@ import { type Config, configOf } from "../../config.ts";
 import type { Access } from "../../domain/access.ts";
 import type { Attachment } from "../../domain/activity.ts";
 import type { ActivityQuery } from "../../domain/activity-query.ts";
+import type { Note } from "../../domain/agent.ts";
 import type { EndMessage } from "../../domain/delegation-effect.ts";
 import type { HeartbeatAnswer } from "../../domain/delegation-heartbeat.ts";
 import type {
@@ -14,12 +15,11 @@ import type {
 import type { Path } from "../../domain/hierarchy.ts";
 import { stopsPending, type Wish } from "../../domain/lifecycle.ts";
 import { Refusal, unwrap } from "../../domain/refusal.ts";
-import { runtimeOf } from "../../domain/runtime.ts";
 import type { Placement } from "../../domain/workspace-patch.ts";
 import type { RebuildSeed, WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import { log } from "../../log.ts";
-import { hasProvisioner, keepsVolumes } from "../../provisioners/backend.ts";
+import { hasProvisioner, keepsVolumes, provisionTimeoutMs } from "../../provisioners/backend.ts";
 import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import type { StoredFile } from "../../uploads/serve-upload.ts";
 import type { Collapse, Mark, Purging, Removal } from "../directory/tree.ts";
@@ -273,6 +273,14 @@ export class Workspace extends DurableObject<Env> {
     });
   }
 
+  /** Told by the directory: a change that was made there, for the history here; what is told twice stands there twice. */
+  async noted({ event, payload }: Note): Promise<void> {
+    if (this.#isPurged) return;
+    if (this.#schema.state !== "ready") throw new Error("not created yet");
+    if (this.#core.profile.get().removedAt !== null) return;
+    await this.#turns.apply((now) => this.#core.events.record(event, JSON.stringify(payload), now * 1000));
+  }
+
   /**
    * Told by the directory: this workspace is no more. Its tokens and sockets end; repeatable. Answers how many of its
    * machines have still to be stopped.
@@ -325,7 +333,7 @@ export class Workspace extends DurableObject<Env> {
 
   /** A watcher saw the machine's bootstrap fail; false when nobody waits for one. */
   bootstrapFailed(input: { error: string; logTail: string }): Promise<Reply<boolean>> {
-    return this.#turns.take(null, ({ now }) => this.#machines.bootstrapFailed(input, now));
+    return this.#turns.take(null, ({ now }) => this.#machines.bootstrapFailed(input, now), { absent: () => false });
   }
 
   /** What the machine that is about to start has to know; null when nobody wants it any more. */
@@ -1031,7 +1039,7 @@ function machineSettings(config: Config): MachineSettings {
   return {
     hasBackend: hasProvisioner(config),
     keepsVolumes: keepsVolumes(config),
-    provisionTimeoutMs: (runtime) => config.PROVISION_TIMEOUT_SECONDS * 1000 || runtimeOf(runtime).provisionTimeoutMs,
+    provisionTimeoutMs: (runtime) => provisionTimeoutMs(config, runtime),
     hibernateAfterMs: minutes === 0 ? null : minutes * 60_000,
   };
 }

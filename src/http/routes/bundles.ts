@@ -46,6 +46,8 @@ async function sourceOf(c: AppContext): Promise<BundleSource> {
     tier: node.tier,
     runtime: node.runtime,
     model: models.get(node.id) ?? null,
+    workspaceDir: node.workspace_dir,
+    workspaceAccess: node.workspace_access,
     systemPrompt: null,
     agentCard: node.agent_card === null ? null : (JSON.parse(node.agent_card) as Record<string, unknown>),
     files: {},

@@ -1,6 +1,6 @@
 import { Hono } from "hono";
 import * as z from "zod";
-import type { Sibling } from "../../domain/duplicate.ts";
+import type { DuplicateGroup, Sibling } from "../../domain/duplicate.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { json } from "../answers.ts";
@@ -20,11 +20,11 @@ export const duplicateRoutes = new Hono<AppEnv>()
   .get("/admin/workspaces/duplicates", adminOnly, async (c) => {
     const groups = await settled(directoryOf(c).duplicates());
     return json({
-      groups: groups.map(({ name, parentId, kept, duplicates }) => ({
-        name,
-        parent_id: parentId,
-        kept: shown(kept),
-        duplicates: duplicates.map(shown),
+      groups: groups.map((group) => ({
+        name: group.name,
+        parent_id: group.parentId,
+        kept: keptOf(group),
+        duplicates: group.duplicates.map(shown),
       })),
       count: groups.reduce((sum, { duplicates }) => sum + duplicates.length, 0),
     });
@@ -33,8 +33,8 @@ export const duplicateRoutes = new Hono<AppEnv>()
     const { ids, all, dry_run: dryRun } = await jsonBody(c, REMOVE);
     if (!ids && all !== true) throw new Refusal("request.invalid", { hint: "Name ids, or send all:true." });
     const order = { ids: all === true ? null : (ids ?? []).map(canonical), dryRun: dryRun ?? false };
-    const { removed } = await ask(c, directoryOf(c).removeDuplicates(order));
-    return json({ dry_run: order.dryRun, removed, count: removed.length });
+    const { removed, kept } = await ask(c, directoryOf(c).removeDuplicates(order));
+    return json({ dry_run: order.dryRun, removed, count: removed.length, kept: kept.map(keptOf) });
   });
 
 function canonical(given: string): string {
@@ -43,6 +43,10 @@ function canonical(given: string): string {
   return id;
 }
 
-function shown({ id, name, status, createdAt }: Sibling) {
-  return { id, name, status, created_at: new Date(createdAt).toISOString() };
+function shown({ id, name, status, createdAt, hasChildren }: Sibling) {
+  return { id, name, status, created_at: new Date(createdAt).toISOString(), sub_workspaces: hasChildren };
+}
+
+function keptOf({ kept, keptFor }: DuplicateGroup) {
+  return { ...shown(kept), kept_for: keptFor };
 }

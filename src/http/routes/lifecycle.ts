@@ -7,6 +7,7 @@ import { hasProvisioner } from "../../provisioners/backend.ts";
 import { ConsoleFailure, provisionerOf } from "../../provisioners/dispatcher.ts";
 import { json } from "../answers.ts";
 import { ask } from "../ask.ts";
+import { authorised } from "../authorised.ts";
 import { bodyText, jsonBody } from "../body.ts";
 import { adminOnly, workspaceAccess, workspaceIdParam } from "../caller.ts";
 import { type AppContext, type AppEnv, directoryOf, workspaceOf } from "../context.ts";
@@ -61,13 +62,6 @@ export const lifecycleRoutes = new Hono<AppEnv>()
     const changed = await ask(c, workspaceOf(c, id).bootstrapFailed({ error: error ?? "", logTail: logTail ?? "" }));
     return json({ ok: true, ...(changed ? {} : { no_change: true }) });
   });
-
-/** The id of the path, after its object has let the caller in. */
-async function authorised(c: AppContext): Promise<string> {
-  const id = workspaceIdParam(c);
-  await ask(c, workspaceOf(c, id).authorise({ access: workspaceAccess(c, id) }));
-  return id;
-}
 
 /** `?reset=true`, or the body's `reset`; a body that is none is ignored. */
 async function wantsReset(c: AppContext): Promise<boolean> {

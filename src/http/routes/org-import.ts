@@ -12,6 +12,7 @@ import {
   readImportRequest,
   readOrgDirectory,
   readOrgInline,
+  readTemplateSummary,
 } from "../../org-import/read.ts";
 import { defaultTier } from "../../provisioners/backend.ts";
 import type { TemplateStore } from "../../storage/template-store.ts";
@@ -31,7 +32,7 @@ export const orgImportRoutes = new Hono<AppEnv>().post("/org/import", adminOnly,
   const org = orgOf(c, request, files);
   const missing = await missingEnv(c, org);
   if (missing && !request.dryRun) throw missing;
-  const tree = await withTemplates(org.tree, files, store);
+  const tree = await withTemplates(org, files, store);
   const { mode, dryRun } = request;
   const { pending, notStored, ...plan } = await ask(
     c,
@@ -76,9 +77,14 @@ async function globalKeys(c: AppContext): Promise<ReadonlySet<string>> {
 }
 
 /** The tree with what its machines start with, from its own folders and the workspace templates that it names. */
-async function withTemplates(tree: OrgTree, files: TemplateFiles | null, store: TemplateStore): Promise<OrgTree> {
-  const templates = new Map<string, TemplateFiles | null>();
-  for (const name of templatesIn(tree.roots)) templates.set(name, await store.read("workspace", name));
+async function withTemplates(org: Org, files: TemplateFiles | null, store: TemplateStore): Promise<OrgTree> {
+  const templates = new Map<string, TemplateFiles>();
+  for (const name of templatesIn(org.tree.roots)) {
+    const found = await store.read("workspace", name);
+    if (found !== null) templates.set(name, found);
+  }
+  const summaries = new Map([...templates].map(([name, found]) => [name, readTemplateSummary(name, found)]));
+  const tree = org.treeWith((name) => summaries.get(name) ?? null);
   return withMachineFiles(tree, {
     template: (name) => templates.get(name) ?? null,
     folder: (path) => (files === null ? null : under(path, files)),

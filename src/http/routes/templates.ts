@@ -1,7 +1,7 @@
 import { Hono } from "hono";
-import { readTemplateImport, summarizeTemplate, type TemplateSummary } from "../../domain/workspace-template.ts";
+import { readTemplateImport, type TemplateSummary } from "../../domain/workspace-template.ts";
 import { log } from "../../log.ts";
-import { type OrgSummary, readYaml, summarizeOrg } from "../../org-import/read.ts";
+import { type OrgSummary, readTemplateSummary, summarizeOrg } from "../../org-import/read.ts";
 import { defaultTier } from "../../provisioners/backend.ts";
 import type { TemplateStore } from "../../storage/template-store.ts";
 import { json } from "../answers.ts";
@@ -24,8 +24,7 @@ export const templateRoutes = new Hono<AppEnv>()
 async function workspaceTemplates(store: TemplateStore): Promise<TemplateSummary[]> {
   const summaries: TemplateSummary[] = [];
   for (const name of await store.names("workspace")) {
-    const config = (await store.read("workspace", name))?.get("config.yaml") ?? "";
-    const summary = summarizeTemplate(name, readYaml(config)?.value ?? null);
+    const summary = readTemplateSummary(name, (await store.read("workspace", name)) ?? new Map());
     if (summary) summaries.push(summary);
     else log.warn("template.skipped", { kind: "workspace", template: name });
   }

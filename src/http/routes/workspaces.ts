@@ -9,15 +9,14 @@ import { jsonBytes } from "../../domain/org-template.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { DEFAULT_RUNTIME, defaultModel } from "../../domain/runtime.ts";
 import { checkPushUrl } from "../../domain/url-guard.ts";
-import { CREATE_WORKSPACE, checkCreation } from "../../domain/workspace-creation.ts";
+import { CREATE_WORKSPACE, checkCreation, workspaceAccessOf } from "../../domain/workspace-creation.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
 import { readPatch } from "../../domain/workspace-patch.ts";
-import { summarizeTemplate } from "../../domain/workspace-template.ts";
 import type { Purged, Removed } from "../../durable-objects/directory/directory.ts";
 import type { Creation } from "../../durable-objects/directory/tree.ts";
 import { log } from "../../log.ts";
 import { MACHINE_FILES_BYTES_MAX, machineFiles } from "../../org-import/machine-files.ts";
-import { readYaml } from "../../org-import/read.ts";
+import { readTemplateSummary } from "../../org-import/read.ts";
 import { defaultTier } from "../../provisioners/backend.ts";
 import { json, jsonText } from "../answers.ts";
 import { ask, settled } from "../ask.ts";
@@ -130,7 +129,7 @@ async function templateOf(c: AppContext, name: string | null) {
   if (pathInside("", name) !== name) throw new Refusal("workspace.invalid_template");
   const files = await templatesOf(c).read("workspace", name);
   if (files === null) return null;
-  return { files, summary: summarizeTemplate(name, readYaml(files.get("config.yaml") ?? "")?.value ?? null) };
+  return { files, summary: readTemplateSummary(name, files) };
 }
 
 /** What every creation takes from its body. */
@@ -147,6 +146,7 @@ function rowOf(
     role: body.role || null,
     parentId,
     workspaceDir: body.workspace_dir || null,
+    workspaceAccess: workspaceAccessOf(body.workspace_access) ?? "none",
     x: body.canvas?.x ?? 0,
     y: body.canvas?.y ?? 0,
     maxConcurrentTasks: Math.max(1, body.max_concurrent_tasks ?? 1),
