@@ -148,6 +148,11 @@ export const REFUSALS = {
     error: "workspace is waking from hibernation — retry in ~15 seconds",
     hint: "The message was not taken. Repeat it after the seconds in Retry-After.",
   },
+  "workspace.operator_fields": {
+    status: 403,
+    error: "only an operator may change tier, runtime, parent_id or workspace_dir",
+    hint: "A workspace's own token may change its name, role, position and collapsed; leave the named fields to an operator.",
+  },
   "machine.not_found": {
     status: 404,
     error: "machine not found",

@@ -46,6 +46,20 @@ const PATCH = z.object({
   y: z.number().optional(),
 });
 
+/** What decides what a workspace may do and whom it reaches, under the names on the wire. */
+const OPERATORS_FIELDS = {
+  tier: "tier",
+  runtime: "runtime",
+  parentId: "parent_id",
+  workspaceDir: "workspace_dir",
+} as const;
+
+/** Refuses an agent that would change its own rights; its name, role and looks are its own. */
+export function requireOwnFields(patch: WorkspacePatch): void {
+  const fields = Object.entries(OPERATORS_FIELDS).flatMap(([field, name]) => (field in patch ? [name] : []));
+  if (fields.length > 0) throw new Refusal("workspace.operator_fields", { details: { fields } });
+}
+
 /**
  * Reads the body of a PATCH. Unknown keys are ignored; what could not be stored is refused as a whole, with the
  * field's own text where the contract has one.

@@ -13,6 +13,11 @@ export function jsonText(text: string, status = 200, headers: Record<string, str
   return new Response(text, { status, headers: { "Content-Type": JSON_TYPE, ...headers } });
 }
 
+/** What an answer carries while an object concerned has not confirmed the change; it hears of it by alarm. */
+export function pendingMark(pending: boolean): { pending?: true } {
+  return pending ? { pending: true } : {};
+}
+
 /** A refusal on the wire: the contract's text in `error`, then what a program and a person can act on. */
 export function refusalResponse(c: AppContext, refusal: Refusal): Response {
   const kind = REFUSALS[refusal.code];

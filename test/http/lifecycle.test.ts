@@ -1,5 +1,6 @@
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { ProfileStore } from "../../src/durable-objects/workspace/profile-store.ts";
 import { aMachine, callsOf, listed, machines, registered, ring, statusBecomes, tokenOf } from "../support/machines.ts";
 import { aMessage, anAgent, call, poll, tell } from "../support/platform.ts";
 import { until } from "../support/until.ts";
@@ -167,6 +168,15 @@ describe("a workspace whose machine the platform runs", () => {
 });
 
 describe("what a creation and a change may not do", () => {
+  it("is never failed without a reason, whoever forgets to say it", async () => {
+    const id = await aMachine();
+    await runInDurableObject(env.WORKSPACE.getByName(id), (_instance, { storage }) => {
+      const profile = new ProfileStore(storage.sql);
+      profile.set({ status: "failed", sampleError: "" });
+      expect(() => profile.commit()).toThrow("failed without a message");
+    });
+  });
+
   it("takes a tier of 0 for none, and keeps a workspace on its side of the platform", async () => {
     const id = await aMachine({ tier: 0 });
     expect(await listed(id)).toMatchObject({ tier: 3 });

@@ -221,6 +221,15 @@ describe("an import", () => {
 });
 
 describe("templates of workspaces", () => {
+  it("may be those of agents that come by themselves, which get a connection and no machine", async () => {
+    const id = `template-${crypto.randomUUID()}`;
+    const files = { "config.yaml": "name: Guest\nruntime: external\n" };
+    expect((await call("/templates/import", { json: { name: id, files } })).status).toBe(201);
+    const { body } = await call("/workspaces", { json: { name: crypto.randomUUID(), template: id } });
+    expect(body).toMatchObject({ external: true, status: "awaiting_agent", connection: { workspace_id: body.id } });
+    expect(machines.callsFor(body.id)).toEqual([]);
+  });
+
   it("are imported once, listed, and give a workspace its runtime, model and files, also in an import", async () => {
     const id = `template-${crypto.randomUUID()}`;
     const files = { "config.yaml": "name: T\nruntime: hermes\nmodel: nous/hermes\n", "AGENTS.md": "be kind" };

@@ -17,14 +17,33 @@ const listed = async (id: string) =>
   ((await call("/workspaces")).body as { id: string }[]).find((entry) => entry.id === id);
 
 describe("PATCH /workspaces/:id", () => {
+  it("lets an agent change what it is called, and not what it may do", async () => {
+    const { id, token } = await aWorkspace();
+    const other = await aWorkspace();
+    expect((await patch(id, { name: `mine ${id}`, role: "poet", x: 1, y: 2 }, token)).status).toBe(200);
+    for (const [field, value] of [
+      ["tier", 4],
+      ["runtime", "external"],
+      ["parent_id", other.id],
+      ["workspace_dir", "/home/agent"],
+    ] as const) {
+      expect(await patch(id, { role: "king", [field]: value }, token)).toMatchObject({
+        status: 403,
+        body: { code: "workspace.operator_fields", fields: [field] },
+      });
+    }
+    expect(await listed(id)).toMatchObject({ role: "poet", parent_id: null, workspace_dir: null });
+  });
+
   it("stores every field that it takes, and lists and views show them", async () => {
     const parent = await aWorkspace();
     const { id, token } = await aWorkspace();
     const fields = { name: `new ${id}`, role: "scribe", tier: 2, runtime: "external", collapsed: true, x: -1.5, y: 7 };
-    expect(await patch(id, { ...fields, parent_id: parent.id }, token)).toMatchObject({
+    expect(await patch(id, { ...fields, parent_id: parent.id })).toMatchObject({
       status: 200,
       body: { status: "updated" },
     });
+    expect((await patch(id, { role: "scribe", collapsed: true, x: -1.5, y: 7 }, token)).status).toBe(200);
     expect(await view(id)).toMatchObject({ ...fields, parent_id: parent.id });
     expect(await patch(id, { workspace_dir: "/home/agent/here" })).toMatchObject({
       body: { status: "updated", needs_restart: true },

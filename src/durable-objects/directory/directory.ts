@@ -58,7 +58,7 @@ export interface Created {
 
 /** How a removal ended; `cascade` counts the descendants that went along, `stopsPending` machines that still run. */
 export type Removed =
-  | { readonly kind: "removed"; readonly cascade: number; readonly stopsPending: number }
+  | { readonly kind: "removed"; readonly cascade: number; readonly stopsPending: number; readonly pending: boolean }
   | { readonly kind: "unconfirmed"; readonly children: readonly { id: string; name: string }[] };
 
 /** How a purge began; `pending`: some of its objects have still something to delete, and will. */
@@ -91,6 +91,7 @@ export interface OrgImported extends ImportPlan {
 export interface RemovedDuplicates {
   readonly removed: readonly string[];
   readonly kept: readonly DuplicateGroup[];
+  readonly pending: boolean;
 }
 
 /** What an import has made, parents before children. `pending`: ids whose objects have not confirmed it yet. */
@@ -288,12 +289,11 @@ export class Directory extends DurableObject<Env> {
       const kept = groups.filter(
         (group) => !gone.has(group.kept.id) && group.duplicates.some(({ id }) => wanted.has(id)),
       );
-      if (input.dryRun || removed.length === 0) return { removed, kept };
+      if (input.dryRun || removed.length === 0) return { removed, kept, pending: false };
       this.#open();
       const effects = this.ctx.storage.transactionSync(() => this.#tree.remove([...gone.values()], null, now));
       log.info("directory.duplicates_removed", { removed: removed.length });
-      await this.#tellAll(effects, now);
-      return { removed, kept };
+      return { removed, kept, pending: await this.#isPending(effects, now) };
     });
   }
 
@@ -313,7 +313,7 @@ export class Directory extends DurableObject<Env> {
     return reply(async () => {
       const now = Date.now();
       const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
-      if (!node || node.removed_at !== null) return { kind: "removed", cascade: 0, stopsPending: 0 };
+      if (!node || node.removed_at !== null) return { kind: "removed", cascade: 0, stopsPending: 0, pending: false };
       this.#open();
       const descendants = this.#nodes.descendants(input.id);
       const children = descendants.filter((child) => child.parent_id === input.id);
@@ -324,8 +324,8 @@ export class Directory extends DurableObject<Env> {
         this.#tree.remove([node, ...descendants], { id: input.id, cascade: descendants.length }, now),
       );
       log.info("directory.removed", { workspace_id: input.id, cascade: descendants.length });
-      const stopsPending = await this.#tellAndCountStops(effects, now);
-      return { kind: "removed", cascade: descendants.length, stopsPending };
+      const { stopsPending, pending } = await this.#tellAndCountStops(effects, now);
+      return { kind: "removed", cascade: descendants.length, stopsPending, pending };
     });
   }
 
@@ -348,14 +348,14 @@ export class Directory extends DurableObject<Env> {
       const purged = node.purged_at === null ? [node, ...below] : below;
       const effects = this.ctx.storage.transactionSync(() => this.#tree.purge(purged, node.id, now));
       log.info("directory.purged", { workspace_id: node.id, cascade: below.length });
-      const stopsPending = await this.#tellAndCountStops(effects, now);
+      const { stopsPending } = await this.#tellAndCountStops(effects, now);
       const pending = [node, ...below].some(({ id }) => this.#nodes.find(id)?.lifecycle_due != null);
       return { kind: "purged", cascade: below.length, stopsPending, pending };
     });
   }
 
   /** Removes all descendants of a workspace and keeps itself; answers their names. */
-  collapse(input: { id: string }): Promise<Reply<{ removed: string[] }>> {
+  collapse(input: { id: string }): Promise<Reply<{ removed: string[]; pending: boolean }>> {
     return reply(async () => {
       const now = Date.now();
       const node = this.#tree.requireLive(input.id);
@@ -367,13 +367,12 @@ export class Directory extends DurableObject<Env> {
         ...(removed.length === 0 ? [] : [this.#effects.add(node.id, "collapsed", { removed } satisfies Collapse, now)]),
       ]);
       log.info("directory.collapsed", { workspace_id: node.id, removed: removed.length });
-      await this.#tellAll(effects, now);
-      return { removed };
+      return { removed, pending: await this.#isPending(effects, now) };
     });
   }
 
   /** Pauses a workspace with all of its descendants that are not paused; answers how many. */
-  pause(input: { id: string }): Promise<Reply<{ count: number }>> {
+  pause(input: { id: string }): Promise<Reply<{ count: number; pending: boolean }>> {
     return reply(async () => {
       const now = Date.now();
       const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
@@ -382,13 +381,16 @@ export class Directory extends DurableObject<Env> {
       const paused = [node, ...this.#nodes.descendants(node.id)].filter(({ paused_at }) => paused_at === null);
       const effects = this.ctx.storage.transactionSync(() => this.#tree.mark(paused, "paused", now, "", now));
       log.info("directory.paused", { workspace_id: node.id, count: paused.length });
-      await this.#tellAll(effects, now);
-      return { count: paused.length };
+      return { count: paused.length, pending: await this.#isPending(effects, now) };
     });
   }
 
   /** Ends the pause of a workspace and of its descendants, unless an ancestor is paused; answers how many. */
-  resume(input: { id: string; platformUrl: string; hasBackend: boolean }): Promise<Reply<{ count: number }>> {
+  resume(input: {
+    id: string;
+    platformUrl: string;
+    hasBackend: boolean;
+  }): Promise<Reply<{ count: number; pending: boolean }>> {
     return reply(async () => {
       const now = Date.now();
       const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
@@ -402,8 +404,7 @@ export class Directory extends DurableObject<Env> {
         this.#tree.mark(resumed, "resumed", null, platformUrl, now),
       );
       log.info("directory.resumed", { workspace_id: node.id, count: resumed.length });
-      await this.#tellAll(effects, now);
-      return { count: resumed.length };
+      return { count: resumed.length, pending: await this.#isPending(effects, now) };
     });
   }
 
@@ -413,13 +414,13 @@ export class Directory extends DurableObject<Env> {
     hasBackend: boolean;
     platformUrl: string;
     resetSession: boolean;
-  }): Promise<Reply<{ runtime: string }>> {
+  }): Promise<Reply<{ runtime: string; pending: boolean }>> {
     return reply(async () => {
       const { id, hasBackend, platformUrl, resetSession } = input;
       const node = this.#schema.state === "absent" ? null : this.#nodes.find(id);
       if (!node || node.removed_at !== null) throw new Refusal("workspace.not_found");
       this.#tree.requireNoPausedAncestor(node);
-      if (node.runtime === "external") return { runtime: node.runtime };
+      if (node.runtime === "external") return { runtime: node.runtime, pending: false };
       if (!hasBackend) throw new Refusal("workspace.no_backend");
       const now = Date.now();
       this.#open();
@@ -428,8 +429,7 @@ export class Directory extends DurableObject<Env> {
         const mark: Mark = { treeVersion: this.#tree.nextTreeVersion(), platformUrl, restart: { resetSession } };
         return this.#effects.add(node.id, "restarted", mark, now);
       });
-      await this.#tellAll([effect], now);
-      return { runtime: node.runtime };
+      return { runtime: node.runtime, pending: await this.#isPending([effect], now) };
     });
   }
 
@@ -480,17 +480,16 @@ export class Directory extends DurableObject<Env> {
    * Changes one workspace, all of it or nothing: a taken name, a cycle, a tree too deep or a parent that is not live
    * refuses the whole. Its object hears of it, and so do all that move along.
    */
-  patch(input: { id: string; patch: WorkspacePatch }): Promise<Reply<true>> {
+  patch(input: { id: string; patch: WorkspacePatch }): Promise<Reply<{ pending: boolean }>> {
     return reply(async () => {
       const now = Date.now();
       const node = this.#tree.requireLive(input.id);
       const change = this.#tree.changeOf(node, input.patch);
-      if (Object.keys(change).length === 0) return true as const;
+      if (Object.keys(change).length === 0) return { pending: false };
       this.#open();
       const effects = this.ctx.storage.transactionSync(() => this.#tree.change(node, change, now));
       log.info("directory.changed", { workspace_id: node.id, fields: Object.keys(change).join() });
-      await this.#tellAll(effects, now);
-      return true as const;
+      return { pending: await this.#isPending(effects, now) };
     });
   }
 
@@ -765,15 +764,27 @@ export class Directory extends DurableObject<Env> {
     return [...untold];
   }
 
-  /** The same for objects that lose their machines; answers how many of those still run. */
-  async #tellAndCountStops(effects: readonly Effect[], now: number): Promise<number> {
+  async #isPending(effects: readonly Effect[], now: number): Promise<boolean> {
+    return (await this.#tellAll(effects, now)).length > 0;
+  }
+
+  /**
+   * The same for objects that lose their machines; answers how many of those still run. One that has not confirmed may
+   * have a machine where the platform runs it.
+   */
+  async #tellAndCountStops(
+    effects: readonly Effect[],
+    now: number,
+  ): Promise<{ stopsPending: number; pending: boolean }> {
     for (const { receiver } of effects) this.#stopsPending.set(receiver, 0);
-    await this.#tellAll(effects, now);
-    return effects.reduce((sum, { receiver }) => {
+    const untold = new Set(await this.#tellAll(effects, now));
+    const mayRun = (id: string) => untold.has(id) && this.#nodes.find(id)?.runtime !== "external";
+    const stopsPending = effects.reduce((sum, { receiver }) => {
       const count = this.#stopsPending.get(receiver) ?? 0;
       this.#stopsPending.delete(receiver);
-      return sum + count;
+      return sum + (mayRun(receiver) ? 1 : count);
     }, 0);
+    return { stopsPending, pending: untold.size > 0 };
   }
 
   /** Nobody waits any more for one that is told by alarm. */

@@ -3,7 +3,7 @@ import * as z from "zod";
 import type { DuplicateGroup, Sibling } from "../../domain/duplicate.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
-import { json } from "../answers.ts";
+import { json, pendingMark } from "../answers.ts";
 import { ask, settled } from "../ask.ts";
 import { jsonBody } from "../body.ts";
 import { adminOnly } from "../caller.ts";
@@ -33,8 +33,14 @@ export const duplicateRoutes = new Hono<AppEnv>()
     const { ids, all, dry_run: dryRun } = await jsonBody(c, REMOVE);
     if (!ids && all !== true) throw new Refusal("request.invalid", { hint: "Name ids, or send all:true." });
     const order = { ids: all === true ? null : (ids ?? []).map(canonical), dryRun: dryRun ?? false };
-    const { removed, kept } = await ask(c, directoryOf(c).removeDuplicates(order));
-    return json({ dry_run: order.dryRun, removed, count: removed.length, kept: kept.map(keptOf) });
+    const { removed, kept, pending } = await ask(c, directoryOf(c).removeDuplicates(order));
+    return json({
+      dry_run: order.dryRun,
+      removed,
+      count: removed.length,
+      kept: kept.map(keptOf),
+      ...pendingMark(pending),
+    });
   });
 
 function canonical(given: string): string {

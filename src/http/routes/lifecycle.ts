@@ -5,7 +5,7 @@ import { Refusal } from "../../domain/refusal.ts";
 import { isStorableText } from "../../domain/text.ts";
 import { hasProvisioner } from "../../provisioners/backend.ts";
 import { ConsoleFailure, provisionerOf } from "../../provisioners/dispatcher.ts";
-import { json } from "../answers.ts";
+import { json, pendingMark } from "../answers.ts";
 import { ask } from "../ask.ts";
 import { authorised } from "../authorised.ts";
 import { bodyText, jsonBody } from "../body.ts";
@@ -26,31 +26,36 @@ export const lifecycleRoutes = new Hono<AppEnv>()
     const id = await authorised(c);
     const resetSession = await wantsReset(c);
     const order = { id, hasBackend: hasProvisioner(c.var.config), platformUrl: platformUrl(c), resetSession };
-    const { runtime } = await ask(c, directoryOf(c).restart(order));
+    const { runtime, pending } = await ask(c, directoryOf(c).restart(order));
     if (runtime === "external") return json({ status: "noop", runtime, message: EXTERNAL_RESTART });
-    return json({ status: "provisioning", config_dir: "existing-volume", reset_session: resetSession });
+    return json({
+      status: "provisioning",
+      config_dir: "existing-volume",
+      reset_session: resetSession,
+      ...pendingMark(pending),
+    });
   })
   .post("/workspaces/:id/pause", async (c) => {
     const id = await authorised(c);
-    const { count } = await ask(c, directoryOf(c).pause({ id }));
-    return json({ status: "paused", paused_count: count });
+    const { count, pending } = await ask(c, directoryOf(c).pause({ id }));
+    return json({ status: "paused", paused_count: count, ...pendingMark(pending) });
   })
   .post("/workspaces/:id/resume", async (c) => {
     const id = await authorised(c);
     const order = { id, platformUrl: platformUrl(c), hasBackend: hasProvisioner(c.var.config) };
-    const { count } = await ask(c, directoryOf(c).resume(order));
-    return json({ status: "provisioning", resumed_count: count });
+    const { count, pending } = await ask(c, directoryOf(c).resume(order));
+    return json({ status: "provisioning", resumed_count: count, ...pendingMark(pending) });
   })
   .post("/workspaces/:id/hibernate", async (c) => {
     const id = workspaceIdParam(c);
     const order = { access: workspaceAccess(c, id), force: c.req.query("force") === "true" };
     const status = await ask(c, workspaceOf(c, id).hibernate(order));
-    return json({ status: "hibernated", ...(status === "hibernated" ? {} : { pending: true }) });
+    return json({ status: "hibernated", ...pendingMark(status !== "hibernated") });
   })
   .post("/workspaces/:id/collapse", async (c) => {
     const id = await authorised(c);
-    const { removed } = await ask(c, directoryOf(c).collapse({ id }));
-    return json({ status: "collapsed", removed });
+    const { removed, pending } = await ask(c, directoryOf(c).collapse({ id }));
+    return json({ status: "collapsed", removed, ...pendingMark(pending) });
   })
   .get("/workspaces/:id/console", adminOnly, async (c) => {
     const id = workspaceIdParam(c);

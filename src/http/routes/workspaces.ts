@@ -11,14 +11,14 @@ import { DEFAULT_RUNTIME, defaultModel } from "../../domain/runtime.ts";
 import { checkPushUrl } from "../../domain/url-guard.ts";
 import { CREATE_WORKSPACE, checkCreation, workspaceAccessOf } from "../../domain/workspace-creation.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
-import { readPatch } from "../../domain/workspace-patch.ts";
+import { readPatch, requireOwnFields } from "../../domain/workspace-patch.ts";
 import type { Purged, Removed } from "../../durable-objects/directory/directory.ts";
 import type { Creation } from "../../durable-objects/directory/tree.ts";
 import { log } from "../../log.ts";
 import { MACHINE_FILES_BYTES_MAX, machineFiles } from "../../org-import/machine-files.ts";
 import { readTemplateSummary } from "../../org-import/read.ts";
 import { defaultTier } from "../../provisioners/backend.ts";
-import { json, jsonText } from "../answers.ts";
+import { json, jsonText, pendingMark } from "../answers.ts";
 import { ask, settled } from "../ask.ts";
 import { jsonBody, jsonObject } from "../body.ts";
 import { adminOnly, workspaceAccess, workspaceIdParam } from "../caller.ts";
@@ -54,10 +54,13 @@ export const workspaceRoutes = new Hono<AppEnv>()
   })
   .patch("/:id", async (c) => {
     const id = workspaceIdParam(c);
-    await ask(c, workspaceOf(c, id).authorise({ access: workspaceAccess(c, id) }));
+    const access = workspaceAccess(c, id);
+    await ask(c, workspaceOf(c, id).authorise({ access }));
     const patch = readPatch(await jsonObject(c));
-    await ask(c, directoryOf(c).patch({ id, patch }));
-    return json({ status: "updated", ...(patch.workspaceDir === undefined ? {} : { needs_restart: true }) });
+    if (access.kind === "token") requireOwnFields(patch);
+    const { pending } = await ask(c, directoryOf(c).patch({ id, patch }));
+    const needsRestart = patch.workspaceDir === undefined ? {} : { needs_restart: true };
+    return json({ status: "updated", ...needsRestart, ...pendingMark(pending) });
   })
   .delete("/:id", adminOnly, async (c) => {
     const id = workspaceIdParam(c);
@@ -69,9 +72,8 @@ export const workspaceRoutes = new Hono<AppEnv>()
     );
     if (ended.kind !== "unconfirmed") {
       const { kind: status, cascade, stopsPending } = ended;
-      const pending = status === "purged" && ended.pending ? { pending: true } : {};
       const stops = stopsPending === 0 ? {} : { stops_pending: stopsPending };
-      return json({ status, cascade_deleted: cascade, ...pending, ...stops });
+      return json({ status, cascade_deleted: cascade, ...pendingMark(ended.pending), ...stops });
     }
     const { children } = ended;
     return json({ status: "confirmation_required", message: CONFIRM, children, children_count: children.length }, 409);
@@ -88,6 +90,7 @@ async function createProvisioned(c: AppContext, body: CreationBody): Promise<Res
   const id = crypto.randomUUID();
   const template = await templateOf(c, body.template || null);
   const runtime = body.runtime || template?.summary?.runtime || DEFAULT_RUNTIME;
+  if (runtime === "external") return createExternal(c, body);
   const model = body.model || template?.summary?.model || defaultModel(runtime);
   const tier = body.tier || defaultTier(c.var.config);
   const config = { ...NO_CONFIG, template: body.template || null };
@@ -183,7 +186,7 @@ async function createExternal(c: AppContext, body: CreationBody): Promise<Respon
     if (!check.ok) throw check.refusal;
   }
   const status = url === null ? "awaiting_agent" : "online";
-  const shown = url === null ? firstToken(c, id) : null;
+  const first = url === null ? firstToken(c, id) : null;
   const tier = body.tier || defaultTier(c.var.config);
   const named = JSON.stringify({ name: body.name, external: true });
   const created = await ask(
@@ -194,7 +197,7 @@ async function createExternal(c: AppContext, body: CreationBody): Promise<Respon
       runtime: "external",
       url,
       status,
-      token: shown && { ...shown.minted, registration: null },
+      token: first && { ...first.minted, registration: null },
       events: [
         { event: "WORKSPACE_PROVISIONING", payload: JSON.stringify({ name: body.name, tier, runtime: "external" }) },
         { event: url === null ? "WORKSPACE_AWAITING_AGENT" : "WORKSPACE_ONLINE", payload: named },
@@ -209,7 +212,7 @@ async function createExternal(c: AppContext, body: CreationBody): Promise<Respon
       status,
       ...(created.confirmed ? {} : { pending: true }),
       ...(url === null
-        ? { connection: connectionPayload({ id, platformUrl: platformUrl(c), token: shown?.token ?? "" }) }
+        ? { connection: connectionPayload({ id, platformUrl: platformUrl(c), token: first?.token ?? "" }) }
         : {}),
     },
     201,
