@@ -3,6 +3,7 @@ import { describe, expect, inject, it } from "vitest";
 import { aDockerEngine } from "../support/machine-server.ts";
 import { aMessage, call } from "../support/platform.ts";
 import { until } from "../support/until.ts";
+import { tokenInContainer } from "../support/verb-calls.ts";
 
 const docker = aDockerEngine();
 const ADMIN = "the operator's secret";
@@ -19,11 +20,7 @@ async function aContainer(): Promise<{ id: string; token: string }> {
   const json = { name: crypto.randomUUID(), runtime: "langgraph" };
   const { body, text } = await call("/workspaces", { token: ADMIN, json });
   if (!body?.id) throw new Error(text);
-  const token = await until("its token is brought to it", async () => {
-    const container = (await docker.show()).containers.find(({ name }) => name === `ws-${body.id.slice(0, 12)}`);
-    const files = container?.isRunning ? container.archives.map(({ archive }) => atob(archive)).join("") : "";
-    return /mol_[0-9A-Za-z]+/.exec(files)?.[0];
-  });
+  const token = await tokenInContainer(docker, body.id);
   return { id: body.id, token };
 }
 

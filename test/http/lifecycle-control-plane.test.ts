@@ -38,46 +38,6 @@ async function firstRegistration(id: string): Promise<string> {
   return body.auth_token;
 }
 
-it("with both backends every verb calls the control plane exactly so, and Docker never", async () => {
-  const { body, status } = await post("/workspaces", { name: "both", runtime: "codex" });
-  expect(status).toBe(201);
-  const { id } = body;
-  expect(await askedOf(id, 1)).toEqual(["POST /cp/workspaces/provision"]);
-  await until("it runs", async () => (await controlPlane.show()).running.includes(id));
-  const token = await firstRegistration(id);
-  expect(token).toMatch(/^mol_/);
-
-  expect((await post(`/workspaces/${id}/restart`)).body.status).toBe("provisioning");
-  const restarted = await askedOf(id, 3);
-  expect(restarted[1]).toMatch(/^DELETE \/cp\/workspaces\/:id\?instance_id=i-/);
-  expect(restarted[2]).toBe("POST /cp/workspaces/provision");
-  expect((await call(`/workspaces/${id}/state`, { token, headers })).status).toBe(401);
-  await firstRegistration(id);
-
-  await post(`/workspaces/${id}/pause`);
-  expect((await askedOf(id, 4))[3]).toMatch(/^DELETE /);
-  await post(`/workspaces/${id}/resume`);
-  expect((await askedOf(id, 5))[4]).toBe("POST /cp/workspaces/provision");
-  await firstRegistration(id);
-
-  await post(`/workspaces/${id}/hibernate`);
-  expect((await askedOf(id, 6))[5]).toMatch(/^DELETE /);
-  await until("it sleeps", async () => (await call(`/workspaces/${id}`, { headers })).body.status === "hibernated");
-  await post(`/workspaces/${id}/restart`);
-  expect((await askedOf(id, 7))[6]).toBe("POST /cp/workspaces/provision");
-  await until("it runs", async () => (await controlPlane.show()).running.includes(id));
-
-  expect((await call(`/workspaces/${id}/console`, { headers })).body).toEqual({ output: "booted" });
-  await call(`/workspaces/${id}`, { method: "DELETE", headers });
-  const removed = await askedOf(id, 9);
-  expect(removed.slice(7)).toEqual([
-    "GET /cp/admin/workspaces/:id/console",
-    expect.stringMatching(/^DELETE \/cp\/workspaces\/:id\?instance_id=i-/),
-  ]);
-  await until("nothing runs", async () => (await controlPlane.show()).running.length === 0);
-  expect(await docker.received()).toEqual([]);
-});
-
 it("a workspace that is paused has nothing left to remove, and its removal asks the control plane nothing", async () => {
   const { body } = await post("/workspaces", { name: "at rest", runtime: "codex" });
   const { id } = body;
