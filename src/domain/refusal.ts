@@ -814,16 +814,17 @@ export interface RefusalOptions {
 
 export class Refusal extends Error {
   override readonly name = "Refusal";
+  readonly code: RefusalCode;
+  readonly options: RefusalOptions;
 
-  constructor(
-    readonly code: RefusalCode,
-    readonly options: RefusalOptions = {},
-  ) {
+  constructor(code: RefusalCode, options: RefusalOptions = {}) {
     // A refusal is an answer, not a crash: nobody reads its stack, and taking one costs more than the refused work.
     const limit = Error.stackTraceLimit;
     Error.stackTraceLimit = 0;
     super(options.error ?? REFUSALS[code].error);
     Error.stackTraceLimit = limit;
+    this.code = code;
+    this.options = options;
   }
 }
 
