@@ -3,7 +3,7 @@ import { isFilePath } from "./file-path.ts";
 import { NO_CONFIG, type OrgNode } from "./org-node.ts";
 import { excessOf, jsonBytes, NODE_BYTES_MAX, TREE_BYTES_MAX } from "./org-template.ts";
 import { Refusal } from "./refusal.ts";
-import { DEFAULT_RUNTIME, defaultModel, runtimeOf } from "./runtime.ts";
+import { DEFAULT_RUNTIME, defaultModel, isExternal } from "./runtime.ts";
 import { isStorableText } from "./text.ts";
 
 const text = z.string().refine(isStorableText);
@@ -145,7 +145,7 @@ function nodeOf(bundle: Bundle, defaultTier: number): OrgNode {
     tier: bundle.tier || defaultTier,
     runtime,
     model: bundle.model || configValue(config, "model") || defaultModel(runtime),
-    external: runtimeOf(runtime).isExternal,
+    external: isExternal(runtime),
     url: null,
     workspaceDir: null,
     workspaceAccess: "none",

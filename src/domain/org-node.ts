@@ -9,7 +9,7 @@ import {
   type OrgWorkspace,
   TREE_BYTES_MAX,
 } from "./org-template.ts";
-import { DEFAULT_RUNTIME, defaultModel, runtimeOf } from "./runtime.ts";
+import { DEFAULT_RUNTIME, defaultModel, EXTERNAL_RUNTIME, isExternal } from "./runtime.ts";
 
 /** A memory to be seeded, as the template has it. */
 export interface SeedMemory {
@@ -139,7 +139,7 @@ function resolveWorkspace(
 ): OrgNode {
   const name = workspace.name ?? "";
   const named = workspace.runtime || defaults.runtime || DEFAULT_RUNTIME;
-  const runtime = workspace.external === true ? "external" : named;
+  const runtime = workspace.external === true ? EXTERNAL_RUNTIME : named;
   const folder = folderIn("files_dir", workspace.files_dir);
   const config = configOf(workspace, defaults);
   const secrets = secretsFor(folder);
@@ -152,7 +152,7 @@ function resolveWorkspace(
     tier: workspace.tier || defaults.tier || defaultTier,
     runtime,
     model: workspace.model || defaults.model || defaultModel(runtime),
-    external: runtimeOf(runtime).isExternal,
+    external: isExternal(runtime),
     url: workspace.url || null,
     workspaceDir: expanded(workspace.workspace_dir ?? "", known) || null,
     workspaceAccess: workspace.workspace_access || "none",

@@ -6,6 +6,7 @@ import { canCommunicate } from "../../domain/hierarchy.ts";
 import type { OrgNode, OrgTree } from "../../domain/org-node.ts";
 import type { OrganisationTokenView } from "../../domain/organisation-token.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import { isExternal } from "../../domain/runtime.ts";
 import { GLOBAL_SCOPE, type ListedSecrets, SETTING_KEYS, type Setting } from "../../domain/secret.ts";
 import { SecretBox } from "../../domain/secret-box.ts";
 import type { Placement, WorkspacePatch } from "../../domain/workspace-patch.ts";
@@ -374,7 +375,7 @@ export class Directory extends DurableObject<Env> {
       const now = Date.now();
       const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
       if (!node || node.removed_at !== null || node.paused_at === null) throw new Refusal("workspace.not_paused");
-      if (!input.hasBackend && node.runtime !== "external") throw new Refusal("workspace.no_backend");
+      if (!input.hasBackend && !isExternal(node.runtime)) throw new Refusal("workspace.no_backend");
       this.#tree.requireNoPausedAncestor(node);
       this.#open();
       const resumed = [node, ...this.#nodes.descendants(node.id)].filter(({ paused_at }) => paused_at !== null);
@@ -400,7 +401,7 @@ export class Directory extends DurableObject<Env> {
       const node = this.#schema.state === "absent" ? null : this.#nodes.find(id);
       if (!node || node.removed_at !== null) throw new Refusal("workspace.not_found");
       this.#tree.requireNoPausedAncestor(node);
-      if (node.runtime === "external") return { runtime: node.runtime };
+      if (isExternal(node.runtime)) return { runtime: node.runtime };
       if (!hasBackend) throw new Refusal("workspace.no_backend");
       const now = Date.now();
       this.#open();
@@ -755,7 +756,7 @@ export class Directory extends DurableObject<Env> {
     const nodes = workspaceId === null ? this.#nodes.live() : [this.#tree.requireLive(workspaceId)];
     return nodes.filter(
       ({ id, runtime, paused_at }) =>
-        runtime !== "external" &&
+        !isExternal(runtime) &&
         paused_at === null &&
         (workspaceId !== null || this.#secrets.list(id).every((own) => own.key !== key)),
     );
