@@ -264,6 +264,26 @@ describe("a bundle", () => {
     expect(machines.callsFor(imported.body.workspace_id)[0]?.order?.env).toMatchObject({ MODEL: "openai/gpt" });
   });
 
+  it("with several of one name gives each a number, at every level, and fails the one that gets none", async () => {
+    const twin = { name: "twin", prompts: { "config.yaml": "runtime: external\n" } };
+    const bundle = { ...twin, name: name(), sub_workspaces: [twin, { ...twin, sub_workspaces: [twin, twin] }] };
+    const imported = await call("/bundles/import", { json: bundle });
+    expect(imported).toMatchObject({
+      status: 201,
+      body: {
+        name: bundle.name,
+        children: [{ name: "twin" }, { name: "twin (2)", children: [{ name: "twin" }, { name: "twin (2)" }] }],
+      },
+    });
+    const family = { ...twin, sub_workspaces: Array.from({ length: 21 }, () => ({ ...twin, sub_workspaces: [twin] })) };
+    const { status, body } = await call("/bundles/import", { json: { ...family, name: name() } });
+    expect([status, body.status, body.children.length]).toEqual([201, "awaiting_agent", 21]);
+    expect(body.children[19]).toMatchObject({ name: "twin (20)", status: "awaiting_agent", children: [{}] });
+    const error = "failed to create workspace record: workspace name already taken";
+    expect(body.children[20]).toEqual({ workspace_id: expect.any(String), name: "twin", status: "failed", error });
+    expect((await call(`/workspaces/${body.children[20].workspace_id}`)).status).toBe(404);
+  });
+
   it("that is none is refused, and so is the export of nobody", async () => {
     expect(await call("/bundles/import", { json: {} })).toMatchObject({
       status: 400,

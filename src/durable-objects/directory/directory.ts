@@ -27,6 +27,7 @@ import { FlushPace } from "../shared/flush-pace.ts";
 import { type Reply, reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
 import { workspaceStub } from "../shared/stubs.ts";
+import { createBundle } from "./bundle-creation.ts";
 import { type NodeRow, NodeStore, shownStatus } from "./node-store.ts";
 import {
   type MintedOrganisationToken,
@@ -78,6 +79,8 @@ export interface ImportedNode {
   readonly name: string;
   readonly parentId: string | null;
   readonly status: WorkspaceStatus;
+  /** Why it could not be created. */
+  readonly error?: string;
 }
 
 /** The plan as it was carried out, without its creations. `notStored`: what came along and is not kept yet. */
@@ -232,19 +235,12 @@ export class Directory extends DurableObject<Env> {
         const nodes = [known, ...this.#nodes.descendants(known.id)];
         return { nodes: nodes.map(importedNode), skipped: true, pending: [] };
       }
-      const inserted = this.ctx.storage.transactionSync(() =>
-        planTree(root, () => crypto.randomUUID()).map((node) => {
-          const creation = { ...creationOf(node, platformUrl), suffixTakenName: node.parentId === null };
-          const { effect, name } = this.#tree.insert(creation, now);
-          return { effect, id: node.id, name, parentId: node.parentId, status: node.status };
-        }),
+      const planned = planTree(root, () => crypto.randomUUID());
+      const { effects, nodes } = this.ctx.storage.transactionSync(() =>
+        createBundle(this.#tree, planned, platformUrl, now),
       );
-      log.info("directory.bundle_imported", { created: inserted.length });
-      const pending = await this.#tellAll(
-        inserted.map(({ effect }) => effect),
-        now,
-      );
-      return { nodes: inserted.map(({ effect: _, ...node }) => node), skipped: false, pending };
+      log.info("directory.bundle_imported", { created: effects.length });
+      return { nodes, skipped: false, pending: await this.#tellAll(effects, now) };
     });
   }
 
