@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { isFilePath } from "./file-path.ts";
+import { matchKeys } from "./json-keys.ts";
 import { NO_CONFIG, type OrgNode } from "./org-node.ts";
 import { excessOf, jsonBytes, NODE_BYTES_MAX, TREE_BYTES_MAX } from "./org-template.ts";
 import { Refusal } from "./refusal.ts";
@@ -88,7 +89,7 @@ const CONFIG_LINE = /^(runtime|model)[ \t]*:(?:[ \t]+(.*))?$/;
 
 /** Reads the body of an import within the bounds of a tree; throws `bundle.invalid`. */
 export function readBundle(body: unknown): Bundle {
-  const result = BUNDLE.safeParse(body);
+  const result = BUNDLE.safeParse(matchKeys(body, BUNDLE));
   if (!result.success) {
     throw new Refusal("bundle.invalid", { details: { field: String(result.error.issues[0]?.path.join(".")) } });
   }

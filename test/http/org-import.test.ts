@@ -195,6 +195,24 @@ describe("an import", () => {
     });
   });
 
+  it("reads the keys of every body in any case", async () => {
+    const root = name();
+    const Template = {
+      Name: "org",
+      Workspaces: [{ Name: root, External: true, Children: [{ NAME: "one", Url: "" }] }],
+    };
+    expect((await importOrg({ Template })).body).toMatchObject({ created: 2, workspaces: [{ name: root }, {}] });
+    expect((await importOrg({ Dir: "nowhere" })).body).toMatchObject({ error: "org template not found: nowhere" });
+    const imported = await call("/templates/import", { json: { Name: root, FILES: { "Read.me": "x" } } });
+    expect(imported).toMatchObject({ status: 201, body: { name: root } });
+    const bundle = { Name: root, Prompts: { "config.yaml": "runtime: external\n" }, Sub_Workspaces: [{ NAME: "two" }] };
+    expect((await call("/bundles/import", { json: bundle })).body).toMatchObject({
+      name: `${root} (2)`,
+      status: "awaiting_agent",
+      children: [{ name: "two" }],
+    });
+  });
+
   it("says what it does not keep", async () => {
     const node = { name: name(), external: true, initial_memories: [{ content: "x", scope: "LOCAL" }] };
     expect((await importOrg(anOrg([node]))).body).toMatchObject({
