@@ -22,7 +22,7 @@ const TELLS_FAILED = /"WORKSPACE_PROVISION_FAILED"/;
 /** A runtime's name as a literal of its own, or as part of an image. */
 const NAMES_RUNTIME = new RegExp(`(["'\`])(?:${RUNTIMES.map(({ name }) => name).join("|")})\\1|workspace-template-`);
 /** What is shown to people, and templates, which name runtimes as everybody may. */
-const NAMES_RUNTIMES_FREELY = /^(?:connections\/snippets|org-import\/gallery|durable-objects\/workspace)\//;
+const NAMES_RUNTIMES_FREELY = /^(?:connections\/snippets|org-import\/gallery)\//;
 
 /** The code without its comments. */
 function uncommented(code: string): string {

@@ -3,6 +3,7 @@ import type { Access } from "../../domain/access.ts";
 import { microsToTimestamp } from "../../domain/activity.ts";
 import type { HubEvent } from "../../domain/hub-event.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import { isExternal } from "../../domain/runtime.ts";
 import { checkPushUrl } from "../../domain/url-guard.ts";
 import {
   afterHeartbeat,
@@ -153,7 +154,7 @@ export class Presence {
     const { profile, config } = this.#core;
     const { status, runtime, lastSeen, createdAt, absentSince } = profile.get();
     return judgeSilence(
-      { status, external: runtime === "external", lastSeen: lastSeen ?? createdAt, absentSince },
+      { status, external: isExternal(runtime), lastSeen: lastSeen ?? createdAt, absentSince },
       this.#connected(),
       now,
       config.REMOTE_LIVENESS_STALE_AFTER * 1000,
@@ -176,7 +177,7 @@ export class Presence {
   #isMachineAwaited(): boolean {
     const { profile, machines } = this.#core;
     const { runtime, status } = profile.get();
-    if (runtime === "external" || (status !== "provisioning" && status !== "failed")) return false;
+    if (isExternal(runtime) || (status !== "provisioning" && status !== "failed")) return false;
     const { wish, machines: known } = machines.get();
     if (wish.number === 0) return status === "provisioning";
     return wish.machine === "running" && known.some((machine) => machine.wish === wish.number && !machine.stopping);

@@ -1,6 +1,7 @@
 import type { OpenDelegation } from "../../domain/delegation.ts";
 import type { Received } from "../../domain/delegation-received.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import { isExternal } from "../../domain/runtime.ts";
 import type { RebuildSeed } from "../../domain/workspace-seed.ts";
 import type { ActivityEntry, FileEntry, QueueEntry, TokenEntry } from "../../ledgers/rebuild-source.ts";
 import { log } from "../../log.ts";
@@ -110,7 +111,7 @@ export class Rebuild {
         "INSERT INTO flush_state (id, flushed_through, version_floor, failures) VALUES (0, ?1, ?1, 0)",
         epoch * EPOCH_SPAN,
       );
-      if (seed.runtime !== "external") this.#core.machines.put(forgottenMachine(epoch));
+      if (!isExternal(seed.runtime)) this.#core.machines.put(forgottenMachine(epoch));
     });
   }
 
@@ -191,7 +192,7 @@ export class Rebuild {
     profile.set({ ...present, epoch, boardVersion, boardDue: now });
     tokens.revokeAll(now * 1000);
     for (const call of calls.all()) this.#push.lost(call, now);
-    if (runtime !== "external") this.#forgetMachines(epoch, now);
+    if (!isExternal(runtime)) this.#forgetMachines(epoch, now);
     this.#tell(order, now);
   }
 
