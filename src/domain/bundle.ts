@@ -1,9 +1,10 @@
 import * as z from "zod";
 import { isFilePath } from "./file-path.ts";
+import { matchKeys } from "./json-keys.ts";
 import { NO_CONFIG, type OrgNode } from "./org-node.ts";
 import { excessOf, jsonBytes, NODE_BYTES_MAX, TREE_BYTES_MAX } from "./org-template.ts";
 import { Refusal } from "./refusal.ts";
-import { DEFAULT_RUNTIME, defaultModel, runtimeOf } from "./runtime.ts";
+import { DEFAULT_RUNTIME, defaultModel, isExternal } from "./runtime.ts";
 import { isStorableText } from "./text.ts";
 import { isAllowedDirectory, type WorkspaceAccess, workspaceAccessOf } from "./workspace-creation.ts";
 
@@ -96,7 +97,7 @@ const CONFIG_LINE = /^(runtime|model)[ \t]*:(?:[ \t]+(.*))?$/;
 
 /** Reads the body of an import within the bounds of a tree; throws `bundle.invalid`. */
 export function readBundle(body: unknown): Bundle {
-  const result = BUNDLE.safeParse(body);
+  const result = BUNDLE.safeParse(matchKeys(body, BUNDLE));
   if (!result.success) {
     throw new Refusal("bundle.invalid", { details: { field: String(result.error.issues[0]?.path.join(".")) } });
   }
@@ -156,7 +157,7 @@ function nodeOf(bundle: Bundle, defaultTier: number): OrgNode {
     tier: bundle.tier || defaultTier,
     runtime,
     model: bundle.model || configValue(config, "model") || defaultModel(runtime),
-    external: runtimeOf(runtime).isExternal,
+    external: isExternal(runtime),
     url: null,
     ...mountOf(bundle),
     canvas: { x: 0, y: 0 },

@@ -9,7 +9,7 @@ import {
   type OrgWorkspace,
   TREE_BYTES_MAX,
 } from "./org-template.ts";
-import { DEFAULT_RUNTIME, defaultModel, runtimeOf } from "./runtime.ts";
+import { DEFAULT_RUNTIME, defaultModel, EXTERNAL_RUNTIME, isExternal } from "./runtime.ts";
 
 /** A memory to be seeded, as the template has it. */
 export interface SeedMemory {
@@ -145,7 +145,7 @@ function resolveWorkspace(
   const config = configOf(workspace, defaults);
   const template = config.template === null ? null : templateOf(config.template);
   const named = workspace.runtime || defaults.runtime || template?.runtime || DEFAULT_RUNTIME;
-  const runtime = workspace.external === true ? "external" : named;
+  const runtime = workspace.external === true ? EXTERNAL_RUNTIME : named;
   const folder = folderIn("files_dir", workspace.files_dir);
   const secrets = secretsFor(folder);
   const known = new Map(Object.entries({ ...variables, ...secrets }));
@@ -157,7 +157,7 @@ function resolveWorkspace(
     tier: workspace.tier || defaults.tier || defaultTier,
     runtime,
     model: workspace.model || defaults.model || template?.model || defaultModel(runtime),
-    external: runtimeOf(runtime).isExternal,
+    external: isExternal(runtime),
     url: workspace.url || null,
     workspaceDir: expanded(workspace.workspace_dir ?? "", known) || null,
     workspaceAccess: workspace.workspace_access || "none",

@@ -7,8 +7,6 @@ export interface Runtime {
   readonly provisionTimeoutMs: number;
   /** The agent lives elsewhere: nothing is started, stopped or restarted. */
   readonly isExternal: boolean;
-  /** Whether a backend can start it. */
-  readonly canBeProvisioned: boolean;
   /** The container image without its tag; null where there is nothing to start. */
   readonly image: string | null;
   /** Whether sessions are kept on a volume of their own. */
@@ -19,10 +17,13 @@ export interface Runtime {
 
 /** The runtime of a row that names none. */
 export const DEFAULT_RUNTIME = "langgraph";
+/** The runtime of an agent that lives elsewhere. */
+export const EXTERNAL_RUNTIME = "external";
 /** The model of every runtime without one of its own. */
 export const UNIVERSAL_MODEL = "anthropic:claude-opus-4-7";
 
 const IMAGES = "ghcr.io/molecule-ai/workspace-template-";
+const DEFAULT_IMAGE = `${IMAGES}${DEFAULT_RUNTIME}`;
 const TEN_MINUTES_MS = 10 * 60_000;
 
 function runtime(name: string, differences: Partial<Runtime> = {}): Runtime {
@@ -31,7 +32,6 @@ function runtime(name: string, differences: Partial<Runtime> = {}): Runtime {
     model: UNIVERSAL_MODEL,
     provisionTimeoutMs: TEN_MINUTES_MS,
     isExternal: false,
-    canBeProvisioned: true,
     image: `${IMAGES}${name}`,
     keepsSessions: false,
     wantsHermesModel: false,
@@ -49,7 +49,7 @@ export const RUNTIMES: readonly Runtime[] = [
   runtime("autogen"),
   runtime("deepagents"),
   runtime("gemini-cli"),
-  runtime("external", { isExternal: true, canBeProvisioned: false, image: null }),
+  runtime(EXTERNAL_RUNTIME, { isExternal: true, image: null }),
 ];
 
 const BY_NAME = new Map(RUNTIMES.map((entry) => [entry.name, entry]));
@@ -59,6 +59,16 @@ const UNKNOWN = { ...runtime(DEFAULT_RUNTIME), name: "" };
 /** The registry's entry, found by the exact name; any other name gets one with the defaults of all. */
 export function runtimeOf(name: string): Runtime {
   return BY_NAME.get(name) ?? { ...UNKNOWN, name };
+}
+
+/** Whether the agent of a workspace with this runtime lives elsewhere, so that it has no machine here. */
+export function isExternal(name: string): boolean {
+  return runtimeOf(name).isExternal;
+}
+
+/** The image from which a machine is started; whatever has none of its own gets the default's. */
+export function imageOf(name: string): string {
+  return runtimeOf(name).image ?? DEFAULT_IMAGE;
 }
 
 /** The runtime that is written into a generated config.yaml, where only known ones can be started. */

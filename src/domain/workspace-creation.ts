@@ -4,6 +4,8 @@ import { areStorable } from "./secret.ts";
 import { isStorableText } from "./text.ts";
 
 const text = z.string().refine(isStorableText);
+/** Cents; clients send fractions of them too, which are rounded. */
+const cents = z.number().nonnegative().transform(Math.round).pipe(z.int());
 
 /** The body of `POST /workspaces`; unknown keys are ignored, a wrong type is one refusal for all. */
 export const CREATE_WORKSPACE = z.object({
@@ -18,7 +20,7 @@ export const CREATE_WORKSPACE = z.object({
   workspace_dir: text.nullish(),
   workspace_access: text.nullish(),
   parent_id: text.nullish(),
-  budget_limit: z.int().nullish(),
+  budget_limit: cents.nullish(),
   secrets: z.record(z.string(), z.string()).nullish(),
   max_concurrent_tasks: z.int().nullish(),
   delivery_mode: z.string().nullish(),

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { isFilePath, type TemplateFiles } from "./file-path.ts";
+import { matchKeys } from "./json-keys.ts";
 import { Refusal } from "./refusal.ts";
 import { isStorableText } from "./text.ts";
 
@@ -121,7 +122,7 @@ export interface NewTemplate {
 
 /** Reads the body of a template's import as a whole, so that a bad path leaves nothing behind. */
 export function readTemplateImport(body: object, defaultTier: number): NewTemplate {
-  const result = IMPORT_TEMPLATE.safeParse(body);
+  const result = IMPORT_TEMPLATE.safeParse(matchKeys(body, IMPORT_TEMPLATE));
   if (!result.success) {
     throw new Refusal("request.invalid", { details: { field: String(result.error.issues[0]?.path.join(".")) } });
   }

@@ -1,4 +1,5 @@
 import { microsToTimestamp } from "./activity.ts";
+import { isExternal } from "./runtime.ts";
 import type { WorkspaceStatus } from "./workspace-status.ts";
 
 /** What lists and views are made from; times in ms since 1970, the card as JSON text. */
@@ -74,7 +75,7 @@ function publicKeys(facts: WorkspaceFacts, now: number, limitMs: ProvisionLimit)
     x: facts.x,
     y: facts.y,
     collapsed: facts.collapsed === 1,
-    ...(facts.runtime === "external" ? {} : { provision_timeout_ms: limitMs(facts.runtime) }),
+    ...(isExternal(facts.runtime) ? {} : { provision_timeout_ms: limitMs(facts.runtime) }),
   };
 }
 

@@ -1,4 +1,5 @@
 import type * as z from "zod";
+import { matchKeys } from "../domain/json-keys.ts";
 import { isJsonObject, memberSpans, parseJsonText } from "../domain/json-text.ts";
 import { Refusal, type RefusalCode } from "../domain/refusal.ts";
 import { isStorableJson } from "../domain/text.ts";
@@ -47,7 +48,7 @@ export async function jsonBody<Schema extends z.ZodObject>(
   refusal: RefusalCode = "request.invalid",
 ): Promise<z.output<Schema> & { readonly text: string }> {
   const text = await bodyText(c);
-  const result = schema.safeParse(withSchemaKeys(parse(text, refusal), schema));
+  const result = schema.safeParse(matchKeys(parse(text, refusal), schema));
   if (!result.success) {
     const field = result.error.issues[0]?.path.join(".") ?? "";
     throw new Refusal(refusal, field === "" ? {} : { details: { field } });
@@ -75,16 +76,4 @@ function parse(text: string, refusal: RefusalCode): object {
   const parsed = parseJsonText(text);
   if (!isJsonObject(parsed?.value)) throw new Refusal(refusal);
   return parsed.value;
-}
-
-function withSchemaKeys(body: object, schema: z.ZodObject): object {
-  const byLowerCase = new Map(Object.entries(body).map(([key, value]) => [key.toLowerCase(), value]));
-  return Object.fromEntries(
-    Object.keys(schema.shape)
-      .map((key) => [
-        key,
-        Object.hasOwn(body, key) ? (body as Record<string, unknown>)[key] : byLowerCase.get(key.toLowerCase()),
-      ])
-      .filter(([, value]) => value !== undefined),
-  );
 }

@@ -1,10 +1,13 @@
 import * as z from "zod";
 import type { EnvRequirement, EnvSummary } from "../domain/env-requirement.ts";
 import { pathInside, type TemplateFiles } from "../domain/file-path.ts";
+import { matchKeys } from "../domain/json-keys.ts";
+import { isJsonObject } from "../domain/json-text.ts";
 import { type OrgSurroundings, type OrgTree, resolveOrg, type TemplateFinder } from "../domain/org-node.ts";
 import {
   envOf,
   invalidTemplate,
+  ORG_TEMPLATE,
   type OrgDefaults,
   type OrgTemplate,
   type OrgWorkspace,
@@ -53,7 +56,7 @@ export type ReadOptions = Pick<OrgSurroundings, "defaultTier" | "variables">;
 
 const REQUEST = z.object({
   dir: z.string().nullish(),
-  template: z.looseObject({}).nullish(),
+  template: z.record(z.string(), z.unknown()).nullish(),
   mode: z.enum(["merge", "replace"]).nullish(),
   dry_run: z.boolean().nullish(),
 });
@@ -62,16 +65,17 @@ const REQUEST = z.object({
 const ROOT_FILE = "org.yaml";
 const LISTED_FILES = [ROOT_FILE, "org.yml"];
 
-/** Reads the body of an import; `dir` wins over `template`. */
+/** Reads the body of an import, in which keys may have any case, as in all JSON; `dir` wins over `template`. */
 export function readImportRequest(body: object): ImportRequest {
-  const result = REQUEST.safeParse(body);
+  const result = REQUEST.safeParse(matchKeys(body, REQUEST));
   if (!result.success) {
     throw new Refusal("request.invalid", { details: { field: String(result.error.issues[0]?.path.join(".")) } });
   }
-  const { dir, template, mode, dry_run } = result.data;
+  const { dir, mode, dry_run } = result.data;
+  const template = matchKeys(result.data.template, ORG_TEMPLATE);
   const options = { mode: mode ?? "merge", dryRun: dry_run ?? false } as const;
   if (dir) return { source: { dir: checkedDirectory(dir) }, ...options };
-  if (!template?.name) throw new Refusal("org.source_required");
+  if (!isJsonObject(template) || !template.name) throw new Refusal("org.source_required");
   return { source: { template: parseOrgTemplate(template, "request.invalid") }, ...options };
 }
 

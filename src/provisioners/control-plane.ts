@@ -1,5 +1,7 @@
 import type { ControlPlaneSettings } from "../config.ts";
+import { jsonBytes } from "../domain/org-template.ts";
 import { type Call, type Exchange, exchange, isSuccess, objectOf } from "../exchange.ts";
+import { log } from "../log.ts";
 import { machineEnv, secretsOf } from "./machine-env.ts";
 import {
   ConsoleFailure,
@@ -15,6 +17,10 @@ import { reasonOf } from "./reason.ts";
 const ANSWER_BYTES_MAX = 64 * 1024;
 const CONSOLE_BYTES_MAX = 256 * 1024;
 const TIMEOUT_MS = 120_000;
+/** Of all configuration files together, as JSON. */
+const FILES_BYTES_MAX = 1024 * 1024;
+/** Here the agent gets its token with its first registration. */
+const TOKEN_FILE = ".auth_token";
 
 type Answer = Extract<Exchange, { kind: "answered" }>;
 
@@ -42,6 +48,7 @@ export class ControlPlaneProvisioner implements Provisioner {
         tier,
         platform_url: platformUrl,
         env,
+        ...configFiles(order),
       }),
     });
     const secrets = secretsOf(order);
@@ -119,6 +126,17 @@ export class ControlPlaneProvisioner implements Provisioner {
     const { sharedSecret, consoleToken, adminToken } = this.#settings;
     return reasonOf(said, [...secrets, sharedSecret, consoleToken, adminToken]);
   }
+}
+
+/** The files of the configuration folder, path -> text. A control plane that knows nothing of them ignores the key. */
+function configFiles({ workspaceId, files }: StartOrder): { readonly config_files?: StartOrder["files"] } {
+  const sent = Object.fromEntries(Object.entries(files).filter(([path]) => path !== TOKEN_FILE));
+  const count = Object.keys(sent).length;
+  if (count === 0) return {};
+  const bytes = jsonBytes(sent);
+  if (bytes <= FILES_BYTES_MAX) return { config_files: sent };
+  log.warn("machine.files_not_sent", { workspace_id: workspaceId, files: count, bytes, bytes_max: FILES_BYTES_MAX });
+  return {};
 }
 
 function pathOf({ workspaceId, instanceId }: MachineRef, what = ""): string {

@@ -1,4 +1,5 @@
 import type { DockerSettings } from "../config.ts";
+import { imageOf, runtimeOf } from "../domain/runtime.ts";
 import { machineEnv } from "./machine-env.ts";
 import type { StartOrder } from "./provisioner.ts";
 
@@ -10,22 +11,12 @@ export const MANAGED_LABEL = "molecule.platform.managed";
 /** A container's name holds a part of the id only, and two ids may share it. */
 export const WORKSPACE_LABEL = "molecule.workspace.id";
 
+export const IMAGE_TAG = "latest";
+
 const SHORT_ID_LENGTH = 12;
 const SOCKET = "/var/run/docker.sock";
 const MIB = 1024 * 1024;
 const NANO_CPUS_PER_SHARE = 1_000_000_000 / 1024;
-
-const RUNTIMES: ReadonlySet<string> = new Set([
-  "claude-code",
-  "hermes",
-  "openclaw",
-  "codex",
-  "langgraph",
-  "crewai",
-  "autogen",
-  "deepagents",
-  "gemini-cli",
-]);
 
 export function containerName(workspaceId: string): string {
   return `ws-${workspaceId.slice(0, SHORT_ID_LENGTH)}`;
@@ -40,17 +31,11 @@ export function volumesOf(workspaceId: string) {
   };
 }
 
-export function imageOf(runtime: string): { readonly name: string; readonly tag: string } {
-  const template = RUNTIMES.has(runtime) ? runtime : "langgraph";
-  return { name: `ghcr.io/molecule-ai/workspace-template-${template}`, tag: "latest" };
-}
-
 /** The body of `POST /containers/create`. */
 export function containerOf(order: StartOrder, settings: DockerSettings) {
-  const { name, tag } = imageOf(order.runtime);
   const tier = tierOf(order.tier);
   return {
-    Image: `${name}:${tag}`,
+    Image: `${imageOf(order.runtime)}:${IMAGE_TAG}`,
     Env: Object.entries(envOf(order)).map(([key, value]) => `${key}=${value}`),
     Labels: labelsOf(order.workspaceId),
     ExposedPorts: { [AGENT_PORT]: {} },
@@ -105,7 +90,7 @@ function mountsOf({ workspaceId, runtime, hostDirectory }: StartOrder, tier: Tie
     : volume(volumes.workspace, WORKSPACE_FOLDER);
   return [
     volume(volumes.configs, CONFIG_FOLDER),
-    ...(runtime === "claude-code" ? [volume(volumes.sessions, "/root/.claude/sessions")] : []),
+    ...(runtimeOf(runtime).keepsSessions ? [volume(volumes.sessions, "/root/.claude/sessions")] : []),
     ...(tier === 1 ? [] : [workspace]),
     ...(tier === 4 ? [{ Type: "bind", Source: SOCKET, Target: SOCKET }] : []),
   ];

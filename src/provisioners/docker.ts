@@ -1,12 +1,13 @@
 import * as z from "zod";
 import type { DockerSettings } from "../config.ts";
+import { imageOf } from "../domain/runtime.ts";
 import { type Exchange, objectOf } from "../exchange.ts";
 import {
   AGENT_PORT,
   CONFIG_FOLDER,
   containerName,
   containerOf,
-  imageOf,
+  IMAGE_TAG,
   MANAGED_LABEL,
   NETWORK,
   usesHostNetwork,
@@ -93,8 +94,7 @@ export class DockerProvisioner implements Provisioner {
       this.#engine.createContainer(containerName(order.workspaceId), containerOf(order, this.#settings));
     let answer = await create();
     if (isAnswer(answer, 404)) {
-      const { name, tag } = imageOf(order.runtime);
-      await this.#engine.pullImage(name, tag);
+      await this.#engine.pullImage(imageOf(order.runtime), IMAGE_TAG);
       answer = await create();
     }
     if (isAnswer(answer, 409)) {

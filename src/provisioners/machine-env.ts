@@ -1,3 +1,4 @@
+import { runtimeOf } from "../domain/runtime.ts";
 import type { StartOrder } from "./provisioner.ts";
 
 /** What every machine finds in its environment, whoever starts it. What the platform knows wins over secrets. */
@@ -10,7 +11,7 @@ export function machineEnv({ workspaceId, name, role, parentId, runtime, env }: 
     GIT_AUTHOR_EMAIL: email,
     GIT_COMMITTER_NAME: name,
     GIT_COMMITTER_EMAIL: email,
-    ...(model && runtime === "hermes" && { HERMES_DEFAULT_MODEL: model }),
+    ...(model && runtimeOf(runtime).wantsHermesModel && { HERMES_DEFAULT_MODEL: model }),
     ...env,
     ...(model && { MODEL: model }),
     ...(role && { MOLECULE_AGENT_ROLE: role }),

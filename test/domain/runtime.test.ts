@@ -2,6 +2,8 @@ import { describe, expect, it } from "vitest";
 import {
   DEFAULT_RUNTIME,
   defaultModel,
+  imageOf,
+  isExternal,
   providerOf,
   RUNTIMES,
   renderedRuntime,
@@ -62,14 +64,16 @@ describe("the registry of runtimes", () => {
   });
 
   it("starts everything but external agents, each from its own image", () => {
-    for (const { name, isExternal, canBeProvisioned, image } of RUNTIMES) {
-      expect([isExternal, canBeProvisioned], name).toEqual(name === "external" ? [true, false] : [false, true]);
+    for (const { name, image } of RUNTIMES) {
+      expect(isExternal(name), name).toBe(name === "external");
       expect(image).toBe(name === "external" ? null : `ghcr.io/molecule-ai/workspace-template-${name}`);
     }
   });
 
   it("starts an unknown runtime from the default's image and keeps its name", () => {
     expect(runtimeOf("mine")).toEqual({ ...runtimeOf("langgraph"), name: "mine" });
+    for (const name of ["mine", "", "Codex", "external"]) expect(imageOf(name)).toBe(imageOf("langgraph"));
+    expect(isExternal("External")).toBe(false);
   });
 
   it("writes only known runtimes into a config, claude-code for any other", () => {

@@ -38,7 +38,8 @@ describe("the body of a creation", () => {
       { tier: 2 ** 31 },
       { external: "true" },
       { budget_limit: 1e300 },
-      { budget_limit: -1e300 },
+      { budget_limit: -1 },
+      { budget_limit: "12" },
       { max_concurrent_tasks: 1.5 },
       { canvas: { x: "1" } },
       { secrets: { KEY: 1 } },
@@ -48,6 +49,11 @@ describe("the body of a creation", () => {
       expect(fits(fields), JSON.stringify(fields)).toBe(false);
     }
   });
+});
+
+it("rounds a limit to whole cents", () => {
+  const limit = (budget_limit: unknown) => CREATE_WORKSPACE.parse({ name: "n", budget_limit }).budget_limit;
+  expect([12.5, 12.4, 0.2, 0, 7, null].map(limit)).toEqual([13, 12, 0, 0, 7, null]);
 });
 
 describe("the field rules", () => {

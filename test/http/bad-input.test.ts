@@ -221,7 +221,7 @@ describe("values that no storage can hold", () => {
       { tier: 2 ** 31 },
       { tier: 1.5 },
       { budget_limit: 1e300 },
-      { budget_limit: 12.5 },
+      { budget_limit: -0.5 },
       { max_concurrent_tasks: 2 ** 53 },
     ]) {
       expect(await create(more), JSON.stringify(more)).toMatchObject({

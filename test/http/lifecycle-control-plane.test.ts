@@ -95,3 +95,22 @@ it("a machine whose start answer is lost is stopped without an id, before anothe
   expect(asked).toEqual(["POST /cp/workspaces/provision", "DELETE /cp/workspaces/:id"]);
   await until("it failed", async () => (await call(`/workspaces/${body.id}`, { headers })).body.status === "failed");
 });
+
+it("the files of an import, a template and a bundle reach the control plane, and no token does", async () => {
+  const file = { "AGENTS.md": `be kind ${crypto.randomUUID()}` };
+  expect(
+    (await post("/templates/import", { name: "kind", files: { "config.yaml": "tier: 4\n", ...file } })).status,
+  ).toBe(201);
+  const sentFor = async (id: string) => {
+    await askedOf(id, 1);
+    const asked = (await controlPlane.received()).map(({ body }) => atob(body)).find((body) => body.includes(id)) ?? "";
+    return Object.keys(JSON.parse(asked).config_files).sort();
+  };
+  const made = await post("/workspaces", { name: "of a template", runtime: "codex", template: "kind" });
+  expect(await sentFor(made.body.id)).toEqual(["AGENTS.md", "config.yaml"]);
+  const node = { name: "of an import", template: "kind", system_prompt: "be brief" };
+  const { body } = await post("/org/import", { template: { name: "org", workspaces: [node] } });
+  expect(await sentFor(body.workspaces[0].id)).toEqual(["AGENTS.md", "config.yaml", "system-prompt.md"]);
+  const bundle = await post("/bundles/import", { name: "of a bundle", prompts: file });
+  expect(await sentFor(bundle.body.workspace_id)).toEqual(["AGENTS.md", "config.yaml"]);
+});

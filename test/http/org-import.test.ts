@@ -1,13 +1,17 @@
 import { env, runDurableObjectAlarm } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { costsOf } from "../support/counting.ts";
 import { losing } from "../support/lost-words.ts";
 import { aMachine, callsOf, listed, machines, registered, ring } from "../support/machines.ts";
-import { call } from "../support/platform.ts";
+import { type Answer, call } from "../support/platform.ts";
 import { until } from "../support/until.ts";
 
 afterEach(() => {
   vi.useRealTimers();
 });
+
+/** Far more than the largest import of these tests takes. */
+const TEN_SECONDS_MS = 10_000;
 
 type Node = { name: string; children?: Node[]; [key: string]: unknown };
 
@@ -26,6 +30,8 @@ function aTree(root: string, count: number): Node {
   return { name: root, external: true, children: leads };
 }
 
+const idsOf = ({ body }: Answer): string[] => body.workspaces.map(({ id }: { id: string }) => id);
+
 async function below(root: string) {
   const { body } = await call("/workspaces");
   const ids = new Set([root]);
@@ -33,19 +39,33 @@ async function below(root: string) {
 }
 
 describe("an import", () => {
-  it("creates a tree once: five imports of sixty workspaces, and five at once, make sixty", async () => {
-    const root = name();
-    const order = anOrg([aTree(root, 60)]);
-    const first = await importOrg(order);
-    expect(first).toMatchObject({ status: 201, body: { org: "org", count: 60, created: 60, skipped: 0 } });
-    const ids = first.body.workspaces.map(({ id }: { id: string }) => id);
-    for (const again of await Promise.all(Array.from({ length: 5 }, () => importOrg(order)))) {
-      expect(again).toMatchObject({ status: 201, body: { count: 60, created: 0, skipped: 60 } });
-      expect(again.body.workspaces.map(({ id }: { id: string }) => id)).toEqual(ids);
-      expect(again.body.workspaces.every(({ skipped }: { skipped: boolean }) => skipped)).toBe(true);
-    }
-    expect(await below(ids[0])).toHaveLength(59);
-  });
+  it(
+    "makes one tree of sixty workspaces of five at once, in one turn of the directory each, and again of none",
+    async () => {
+      const order = anOrg([aTree(name(), 60)]);
+      const importAll = () => Promise.all(Array.from({ length: 5 }, () => importOrg(order)));
+      let answers: Answer[] = [];
+      const costs = await costsOf(async () => {
+        answers = await importAll();
+      });
+      expect(costs.objectRequests.filter((method) => method === "importOrg")).toHaveLength(5);
+      expect(costs.objectRequests.filter((method) => method === "created")).toHaveLength(60);
+      expect(answers.map(({ status }) => status)).toEqual([201, 201, 201, 201, 201]);
+      const sums = answers.map(({ body }) => [body.count, body.created, body.skipped]);
+      const nothing = Array.from({ length: 4 }, () => [60, 0, 60]);
+      expect(sums.toSorted(([, one], [, other]) => other - one)).toEqual([[60, 60, 0], ...nothing]);
+      const [ids = []] = answers.map(idsOf);
+      expect(new Set(ids).size).toBe(60);
+      for (const answer of [...answers, ...(await importAll())]) {
+        expect(idsOf(answer)).toEqual(ids);
+        const skipped = answer.body.workspaces.filter((entry: { skipped?: true }) => entry.skipped);
+        expect(skipped).toHaveLength(answer.body.skipped);
+      }
+      const members = await below(String(ids[0]));
+      expect([ids[0], ...members.map(({ id }: { id: string }) => id)].toSorted()).toEqual(ids.toSorted());
+    },
+    TEN_SECONDS_MS,
+  );
 
   it("makes one tree of two imports at the same moment", async () => {
     const order = anOrg([aTree(name(), 20)]);
@@ -195,6 +215,24 @@ describe("an import", () => {
     });
   });
 
+  it("reads the keys of every body in any case", async () => {
+    const root = name();
+    const Template = {
+      Name: "org",
+      Workspaces: [{ Name: root, External: true, Children: [{ NAME: "one", Url: "" }] }],
+    };
+    expect((await importOrg({ Template })).body).toMatchObject({ created: 2, workspaces: [{ name: root }, {}] });
+    expect((await importOrg({ Dir: "nowhere" })).body).toMatchObject({ error: "org template not found: nowhere" });
+    const imported = await call("/templates/import", { json: { Name: root, FILES: { "Read.me": "x" } } });
+    expect(imported).toMatchObject({ status: 201, body: { name: root } });
+    const bundle = { Name: root, Prompts: { "config.yaml": "runtime: external\n" }, Sub_Workspaces: [{ NAME: "two" }] };
+    expect((await call("/bundles/import", { json: bundle })).body).toMatchObject({
+      name: `${root} (2)`,
+      status: "awaiting_agent",
+      children: [{ name: "two" }],
+    });
+  });
+
   it("says what it does not keep", async () => {
     const node = { name: name(), external: true, initial_memories: [{ content: "x", scope: "LOCAL" }] };
     expect((await importOrg(anOrg([node]))).body).toMatchObject({
@@ -290,6 +328,26 @@ describe("a bundle", () => {
     expect(once.body).toMatchObject({ workspace_id: imported.body.workspace_id, skipped: true });
     await registered(imported.body.workspace_id);
     expect(machines.callsFor(imported.body.workspace_id)[0]?.order?.env).toMatchObject({ MODEL: "openai/gpt" });
+  });
+
+  it("with several of one name gives each a number, at every level, and fails the one that gets none", async () => {
+    const twin = { name: "twin", prompts: { "config.yaml": "runtime: external\n" } };
+    const bundle = { ...twin, name: name(), sub_workspaces: [twin, { ...twin, sub_workspaces: [twin, twin] }] };
+    const imported = await call("/bundles/import", { json: bundle });
+    expect(imported).toMatchObject({
+      status: 201,
+      body: {
+        name: bundle.name,
+        children: [{ name: "twin" }, { name: "twin (2)", children: [{ name: "twin" }, { name: "twin (2)" }] }],
+      },
+    });
+    const family = { ...twin, sub_workspaces: Array.from({ length: 21 }, () => ({ ...twin, sub_workspaces: [twin] })) };
+    const { status, body } = await call("/bundles/import", { json: { ...family, name: name() } });
+    expect([status, body.status, body.children.length]).toEqual([201, "awaiting_agent", 21]);
+    expect(body.children[19]).toMatchObject({ name: "twin (20)", status: "awaiting_agent", children: [{}] });
+    const error = "failed to create workspace record: workspace name already taken";
+    expect(body.children[20]).toEqual({ workspace_id: expect.any(String), name: "twin", status: "failed", error });
+    expect((await call(`/workspaces/${body.children[20].workspace_id}`)).status).toBe(404);
   });
 
   it("that is none is refused, and so is the export of nobody", async () => {

@@ -75,7 +75,7 @@ describe("creating an external workspace", () => {
 
   it("takes `external: true` for the runtime, and every field of the canvas", async () => {
     const parent = await aWorkspace();
-    const fields = { name: "Canvas' own", role: "r", tier: 2, budget_limit: null, canvas: { x: 12.5, y: -3 } };
+    const fields = { name: "Canvas' own", role: "r", tier: 2, budget_limit: 1250.5, canvas: { x: 12.5, y: -3 } };
     const { status, body } = await call("/workspaces", {
       json: {
         ...fields,
@@ -93,7 +93,7 @@ describe("creating an external workspace", () => {
       tier: 2,
       runtime: "external",
       parent_id: parent.id,
-      budget_limit: null,
+      budget_limit: 1_251,
       x: 12.5,
       y: -3,
       workspace_dir: "/home/agent/here",

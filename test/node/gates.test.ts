@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
+import { RUNTIMES } from "../../src/domain/runtime.ts";
 
 const SOURCE = resolve(import.meta.dirname, "../../src");
 
@@ -18,6 +19,23 @@ function sources(): { path: string; code: string }[] {
 const INSERTS_WORKSPACES = /INSERT (?:OR \w+ )?INTO nodes\b/;
 const WRITES_FAILED = /profile\s*\.set\(\s*\{[^}]*\bstatus:\s*"failed"/;
 const TELLS_FAILED = /(?:record\(|event:)\s*"WORKSPACE_PROVISION_FAILED"/;
+/** A runtime's name as a literal of its own, or as part of an image. */
+const NAMES_RUNTIME = new RegExp(`(["'\`])(?:${RUNTIMES.map(({ name }) => name).join("|")})\\1|workspace-template-`);
+/** What is shown to people, and templates, which name runtimes as everybody may. */
+const NAMES_RUNTIMES_FREELY = /^(?:connections\/snippets|org-import\/gallery)\//;
+
+/** The code without its comments. */
+function uncommented(code: string): string {
+  return code.replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
+}
+
+function filesNamingRuntimes(files = sources()): string[] {
+  const judged = files.filter(({ path }) => !NAMES_RUNTIMES_FREELY.test(path));
+  return filesWith(
+    NAMES_RUNTIME,
+    judged.map(({ path, code }) => ({ path, code: uncommented(code) })),
+  );
+}
 
 describe("one place only", () => {
   it("inserts workspaces", () => {
@@ -27,6 +45,10 @@ describe("one place only", () => {
   it("makes a workspace failed, with its message and its event", () => {
     expect(filesWith(WRITES_FAILED)).toEqual(["durable-objects/workspace/failed.ts"]);
     expect(filesWith(TELLS_FAILED)).toEqual(["durable-objects/workspace/failed.ts"]);
+  });
+
+  it("knows runtimes by their names", () => {
+    expect(filesNamingRuntimes()).toEqual(["domain/runtime.ts"]);
   });
 
   it("is what these gates see: a second writer is found", () => {
@@ -43,5 +65,9 @@ describe("one place only", () => {
     ]) {
       expect(filesWith(TELLS_FAILED, second(code))).toEqual(["second.ts"]);
     }
+    for (const code of ['runtime === "external"', "['hermes']", "const image = `x/workspace-template-codex`"]) {
+      expect(filesNamingRuntimes(second(code))).toEqual(["second.ts"]);
+    }
+    expect(filesNamingRuntimes(second("/** Runtime `external`. */"))).toEqual([]);
   });
 });

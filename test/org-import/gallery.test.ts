@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { runtimeOf } from "../../src/domain/runtime.ts";
+import { isExternal } from "../../src/domain/runtime.ts";
 import { GALLERY } from "../../src/org-import/gallery/gallery.ts";
 import { readOrgDirectory, summarizeOrg } from "../../src/org-import/read.ts";
 
@@ -17,7 +17,7 @@ describe.each([...GALLERY.org])("the template %s of the gallery", (dir, files) =
   it("gives every workspace a role, a known runtime and, unless it lives elsewhere, instructions", () => {
     for (const { name, role, runtime, external, config } of nodes) {
       expect(role, name).not.toBeNull();
-      expect(runtimeOf(runtime).canBeProvisioned, name).toBe(!external);
+      expect(isExternal(runtime), name).toBe(external);
       expect((config.systemPrompt ?? "").length > 100, name).toBe(!external);
     }
   });

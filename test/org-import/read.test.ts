@@ -56,6 +56,20 @@ describe("the request of an import", () => {
     expect(readImportRequest({ dir: "./team/", force: true }).source).toEqual({ dir: "team" });
   });
 
+  it("may write its keys in any case, those of a template inside it too, but no names of its own", () => {
+    expect(readImportRequest({ Dir: "team", DRY_RUN: true })).toMatchObject({ source: { dir: "team" }, dryRun: true });
+    const routing = { category_routing: { Bugs: ["Lead"] } };
+    const defaults = { Category_Routing: routing.category_routing };
+    const template = {
+      NAME: "Org",
+      Defaults: defaults,
+      Workspaces: [{ Name: "a", Required_Env: [{ Any_Of: ["A"] }] }],
+    };
+    expect(readImportRequest({ Template: template }).source).toEqual({
+      template: { name: "Org", defaults: routing, workspaces: [{ name: "a", required_env: [{ any_of: ["A"] }] }] },
+    });
+  });
+
   it.each([{}, { dir: "" }, { dir: null, template: null }, { template: {} }, { template: { name: "" } }])(
     "is refused without either: %j",
     (body) => {
@@ -89,6 +103,13 @@ describe("the request of an import", () => {
 });
 
 describe("a template in a directory", () => {
+  it("has its keys exactly as they are documented, as all YAML", () => {
+    expect(read({ "org.yaml": "Name: x\nWorkspaces: [{ name: a }]\n" })).toMatchObject({
+      name: "",
+      tree: { roots: [] },
+    });
+  });
+
   it("is not found without its org.yaml, which an org.yml does not replace", () => {
     for (const files of [null, new Map<string, string>(), new Map([["org.yml", "name: x"]])]) {
       expect(refusalOf(() => readOrgDirectory("team", files, OPTIONS))).toEqual({

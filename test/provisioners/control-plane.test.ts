@@ -43,8 +43,23 @@ describe("a start", () => {
         `"platform_url":"https://posthouse.test","env":{"GIT_AUTHOR_NAME":"Scribe","GIT_AUTHOR_EMAIL":"${email}",` +
         `"GIT_COMMITTER_NAME":"Scribe","GIT_COMMITTER_EMAIL":"${email}","MODEL":"anthropic:claude-opus-4-7",` +
         `"API_KEY":"key-that-nobody-may-see","MOLECULE_AGENT_ROLE":"writes things down",` +
-        `"PARENT_ID":"11111111-2222-4333-8444-555555555555"}}`,
+        `"PARENT_ID":"11111111-2222-4333-8444-555555555555"},"config_files":{"config.yaml":"name: Scribe\\n"}}`,
     });
+  });
+
+  it("brings its files up to a mebibyte, none beyond that, and never a token", async () => {
+    const { controlPlane, provisioner } = aPair();
+    const sent = async (files: Record<string, string>) => {
+      await provisioner.start(anOrder({ files: { ...files, ".auth_token": "token-that-nobody-may-see" } }));
+      const { body } = await lastCall(controlPlane);
+      expect(body).not.toContain("token-that-nobody-may-see");
+      return JSON.parse(body);
+    };
+    expect(await sent({})).not.toHaveProperty("config_files");
+    const largest = { "skills/plan/SKILL.md": "☃", "large.md": "" };
+    largest["large.md"] = "x".repeat(KIB * KIB - new TextEncoder().encode(JSON.stringify(largest)).length);
+    expect((await sent(largest)).config_files).toEqual(largest);
+    expect(await sent({ ...largest, "one-more.md": "" })).not.toHaveProperty("config_files");
   });
 
   it("sends no header for a credential that is not set", async () => {

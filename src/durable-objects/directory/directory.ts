@@ -7,6 +7,7 @@ import { canCommunicate } from "../../domain/hierarchy.ts";
 import type { OrgNode, OrgTree } from "../../domain/org-node.ts";
 import type { OrganisationTokenView } from "../../domain/organisation-token.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import { isExternal } from "../../domain/runtime.ts";
 import { GLOBAL_SCOPE, type ListedSecrets, SETTING_KEYS, type Setting } from "../../domain/secret.ts";
 import { SecretBox } from "../../domain/secret-box.ts";
 import type { Placement, WorkspacePatch } from "../../domain/workspace-patch.ts";
@@ -28,6 +29,7 @@ import { type Reply, reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
 import { workspaceStub } from "../shared/stubs.ts";
 import { type AgentChanged, Agents } from "./agents.ts";
+import { createBundle } from "./bundle-creation.ts";
 import { type NodeRow, NodeStore, shownStatus } from "./node-store.ts";
 import {
   type MintedOrganisationToken,
@@ -79,6 +81,8 @@ export interface ImportedNode {
   readonly name: string;
   readonly parentId: string | null;
   readonly status: WorkspaceStatus;
+  /** Why it could not be created. */
+  readonly error?: string;
 }
 
 /** The plan as it was carried out, without its creations. `notStored`: what came along and is not kept yet. */
@@ -246,19 +250,12 @@ export class Directory extends DurableObject<Env> {
         const nodes = [known, ...this.#nodes.descendants(known.id)];
         return { nodes: nodes.map(importedNode), skipped: true, pending: [] };
       }
-      const inserted = this.ctx.storage.transactionSync(() =>
-        planTree(root, () => crypto.randomUUID()).map((node) => {
-          const creation = { ...creationOf(node, platformUrl), suffixTakenName: node.parentId === null };
-          const { effect, name } = this.#tree.insert(creation, now);
-          return { effect, id: node.id, name, parentId: node.parentId, status: node.status };
-        }),
+      const planned = planTree(root, () => crypto.randomUUID());
+      const { effects, nodes } = this.ctx.storage.transactionSync(() =>
+        createBundle(this.#tree, planned, platformUrl, now),
       );
-      log.info("directory.bundle_imported", { created: inserted.length });
-      const pending = await this.#tellAll(
-        inserted.map(({ effect }) => effect),
-        now,
-      );
-      return { nodes: inserted.map(({ effect: _, ...node }) => node), skipped: false, pending };
+      log.info("directory.bundle_imported", { created: effects.length });
+      return { nodes, skipped: false, pending: await this.#tellAll(effects, now) };
     });
   }
 
@@ -395,7 +392,7 @@ export class Directory extends DurableObject<Env> {
       const now = Date.now();
       const node = this.#schema.state === "absent" ? null : this.#nodes.find(input.id);
       if (!node || node.removed_at !== null || node.paused_at === null) throw new Refusal("workspace.not_paused");
-      if (!input.hasBackend && node.runtime !== "external") throw new Refusal("workspace.no_backend");
+      if (!input.hasBackend && !isExternal(node.runtime)) throw new Refusal("workspace.no_backend");
       this.#tree.requireNoPausedAncestor(node);
       this.#open();
       const resumed = [node, ...this.#nodes.descendants(node.id)].filter(({ paused_at }) => paused_at !== null);
@@ -420,7 +417,7 @@ export class Directory extends DurableObject<Env> {
       const node = this.#schema.state === "absent" ? null : this.#nodes.find(id);
       if (!node || node.removed_at !== null) throw new Refusal("workspace.not_found");
       this.#tree.requireNoPausedAncestor(node);
-      if (node.runtime === "external") return { runtime: node.runtime, pending: false };
+      if (isExternal(node.runtime)) return { runtime: node.runtime, pending: false };
       if (!hasBackend) throw new Refusal("workspace.no_backend");
       const now = Date.now();
       this.#open();
@@ -778,7 +775,7 @@ export class Directory extends DurableObject<Env> {
   ): Promise<{ stopsPending: number; pending: boolean }> {
     for (const { receiver } of effects) this.#stopsPending.set(receiver, 0);
     const untold = new Set(await this.#tellAll(effects, now));
-    const mayRun = (id: string) => untold.has(id) && this.#nodes.find(id)?.runtime !== "external";
+    const mayRun = (id: string) => untold.has(id) && !isExternal(this.#nodes.find(id)?.runtime ?? "");
     const stopsPending = effects.reduce((sum, { receiver }) => {
       const count = this.#stopsPending.get(receiver) ?? 0;
       this.#stopsPending.delete(receiver);
@@ -811,7 +808,7 @@ export class Directory extends DurableObject<Env> {
     const nodes = workspaceId === null ? this.#nodes.live() : [this.#tree.requireLive(workspaceId)];
     return nodes.filter(
       (node) =>
-        node.runtime !== "external" &&
+        !isExternal(node.runtime) &&
         node.paused_at === null &&
         (workspaceId !== null || this.#secrets.list(node.id).every((own) => own.key !== key)) &&
         this.#tree.pausedAncestor(node) === null,

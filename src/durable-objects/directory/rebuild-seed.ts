@@ -1,4 +1,5 @@
 import type { Path } from "../../domain/hierarchy.ts";
+import { isExternal } from "../../domain/runtime.ts";
 import type { RebuildSeed } from "../../domain/workspace-seed.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import { deliveryModeOf } from "../workspace/profile-store.ts";
@@ -45,5 +46,5 @@ function wantedMode({ delivery_mode, url, runtime }: NodeRow): "push" | "poll" |
 function statusWithoutTokens(node: NodeRow): WorkspaceStatus {
   const status = shownStatus(node);
   if (status === "paused" || status === "failed" || status === "hibernated") return status;
-  return node.runtime === "external" ? "awaiting_agent" : "offline";
+  return isExternal(node.runtime) ? "awaiting_agent" : "offline";
 }

@@ -1,6 +1,7 @@
 import { BOARD_CARD_BYTES_MAX } from "../../domain/board.ts";
 import { MAX_KINSHIP_LEVELS } from "../../domain/hierarchy.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import { isExternal } from "../../domain/runtime.ts";
 import type { Placement, WorkspacePatch } from "../../domain/workspace-patch.ts";
 import type { WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import type { Effect, Effects } from "../shared/effects.ts";
@@ -131,7 +132,7 @@ export class Tree {
       if (path.length + this.#height(node.id) > MAX_KINSHIP_LEVELS) throw new Refusal("workspace.too_deep");
     }
     const { runtime = node.runtime } = patch;
-    if (runtime !== node.runtime && (runtime === "external" || node.runtime === "external")) {
+    if (runtime !== node.runtime && (isExternal(runtime) || isExternal(node.runtime))) {
       throw new Refusal("workspace.invalid_fields", { error: "runtime cannot become or cease to be external" });
     }
     const moved = parentId !== node.parent_id || name !== node.name;
@@ -173,7 +174,7 @@ export class Tree {
       this.#nodes.remove(id, now);
       this.#secrets.deleteScope(id);
       this.#agents.forget(id);
-      if (runtime !== "external") this.#nodes.lookAgain(id, now + LIFECYCLE_NET_MS);
+      if (!isExternal(runtime)) this.#nodes.lookAgain(id, now + LIFECYCLE_NET_MS);
       const removal: Removal = { removedAt: now, cascade: id === root?.id ? root.cascade : null };
       return this.#effects.add(id, "removed", removal, now);
     });

@@ -1,5 +1,6 @@
 import { Refusal } from "../../domain/refusal.ts";
 import { looksLikeRowId } from "../../domain/row-id.ts";
+import { isExternal } from "../../domain/runtime.ts";
 import { pendingUri, readableBy, type UploadFile } from "../../domain/upload.ts";
 import { log } from "../../log.ts";
 import type { BlobStore } from "../../storage/blob-store.ts";
@@ -61,7 +62,7 @@ export class Files implements Clock {
     // An agent that polls is never to have a callback URL, whatever it registered.
     if (mode === "poll") return { mode, agent: { url: null, inboundSecret, external: true } };
     const isMachineUrl = url !== null && this.#core.machines.serving()?.url === url;
-    return { mode, agent: { url, inboundSecret, external: runtime === "external", isMachineUrl } };
+    return { mode, agent: { url, inboundSecret, external: isExternal(runtime), isMachineUrl } };
   }
 
   renew(uploadId: string, now: number): boolean {

@@ -16,6 +16,7 @@ import {
 } from "../../domain/lifecycle.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import type { RestartContext, RestartReason } from "../../domain/restart-context.ts";
+import { isExternal } from "../../domain/runtime.ts";
 import { hostDirectoryOf } from "../../domain/workspace-creation.ts";
 import { log } from "../../log.ts";
 import { NO_BACKEND } from "../../provisioners/backend.ts";
@@ -155,7 +156,7 @@ export class Machines implements Clock, Errands {
   /** Whether a message finds nobody here until the machine runs again. */
   get isAsleep(): boolean {
     const { status, runtime } = this.#core.profile.get();
-    return (status === "hibernated" || status === "hibernating") && runtime !== "external" && this.#settings.hasBackend;
+    return (status === "hibernated" || status === "hibernating") && !isExternal(runtime) && this.#settings.hasBackend;
   }
 
   /** Starts what hibernates. */
@@ -403,7 +404,7 @@ export class Machines implements Clock, Errands {
     const { hibernateAfterMs, hasBackend } = this.#settings;
     const { status, runtime, activeTasks } = this.#core.profile.get();
     const isUp = status === "online" || status === "degraded";
-    if (hibernateAfterMs === null || !hasBackend || !isUp || runtime === "external" || activeTasks > 0) return null;
+    if (hibernateAfterMs === null || !hasBackend || !isUp || isExternal(runtime) || activeTasks > 0) return null;
     return Math.max(this.#idleSince() + hibernateAfterMs, this.#lookedAt + IDLE_LOOK_MS);
   }
 

@@ -3,6 +3,7 @@ import type { Access } from "../../domain/access.ts";
 import { microsToTimestamp } from "../../domain/activity.ts";
 import type { HubEvent } from "../../domain/hub-event.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import { isExternal } from "../../domain/runtime.ts";
 import { checkPushUrl } from "../../domain/url-guard.ts";
 import {
   afterHeartbeat,
@@ -156,7 +157,7 @@ export class Presence {
     const { profile, config } = this.#core;
     const { status, runtime, lastSeen, createdAt, absentSince } = profile.get();
     return judgeSilence(
-      { status, external: runtime === "external", lastSeen: lastSeen ?? createdAt, absentSince },
+      { status, external: isExternal(runtime), lastSeen: lastSeen ?? createdAt, absentSince },
       this.#connected(),
       now,
       config.REMOTE_LIVENESS_STALE_AFTER * 1000,
@@ -185,7 +186,7 @@ export class Presence {
   #isMachineAwaited(): boolean {
     const { profile, machines } = this.#core;
     const { runtime, status } = profile.get();
-    if (runtime === "external" || (status !== "provisioning" && status !== "failed")) return false;
+    if (isExternal(runtime) || (status !== "provisioning" && status !== "failed")) return false;
     const { wish, machines: known } = machines.get();
     if (wish.number === 0) return status === "provisioning";
     return wish.machine === "running" && known.some((machine) => machine.wish === wish.number && !machine.stopping);
@@ -197,7 +198,7 @@ export class Presence {
    */
   #machineUrl(): string | null | undefined {
     const { machines, profile, config } = this.#core;
-    if (profile.get().runtime === "external") return undefined;
+    if (isExternal(profile.get().runtime)) return undefined;
     const serving = machines.serving();
     if (serving !== null) return serving.url ?? undefined;
     const { wish } = machines.get();

@@ -1,4 +1,5 @@
 import type { Path } from "../../domain/hierarchy.ts";
+import { isExternal } from "../../domain/runtime.ts";
 import type { WorkspaceAccess } from "../../domain/workspace-creation.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 
@@ -181,5 +182,5 @@ function storedValue(name: keyof Profile, value: unknown): SqlStorageValue {
  */
 export function deliveryModeOf(profile: Pick<Profile, "deliveryMode" | "url" | "runtime">): "push" | "poll" {
   if (profile.deliveryMode !== null) return profile.deliveryMode;
-  return profile.url === null && profile.runtime === "external" ? "poll" : "push";
+  return profile.url === null && isExternal(profile.runtime) ? "poll" : "push";
 }

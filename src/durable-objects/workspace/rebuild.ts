@@ -1,6 +1,7 @@
 import type { OpenDelegation } from "../../domain/delegation.ts";
 import type { Received } from "../../domain/delegation-received.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import { isExternal } from "../../domain/runtime.ts";
 import type { RebuildSeed } from "../../domain/workspace-seed.ts";
 import type { ActivityEntry, FileEntry, QueueEntry, TokenEntry } from "../../ledgers/rebuild-source.ts";
 import { log } from "../../log.ts";
@@ -121,7 +122,7 @@ export class Rebuild {
         "INSERT INTO flush_state (id, flushed_through, version_floor, failures) VALUES (0, ?1, ?1, 0)",
         epoch * EPOCH_SPAN,
       );
-      if (seed.runtime !== "external") this.#forgetMachines(epoch, platformUrl, now);
+      if (!isExternal(seed.runtime)) this.#forgetMachines(epoch, platformUrl, now);
     });
   }
 
@@ -205,7 +206,7 @@ export class Rebuild {
     profile.set({ ...present, epoch, boardVersion, boardDue: now });
     tokens.revokeAll(now * 1000);
     for (const call of calls.all()) this.#push.lost(call, now);
-    if (runtime !== "external") this.#forgetMachines(epoch, platformUrl, now);
+    if (!isExternal(runtime)) this.#forgetMachines(epoch, platformUrl, now);
     this.#tell(order, now);
   }
 

@@ -15,6 +15,7 @@ import type {
 import type { Path } from "../../domain/hierarchy.ts";
 import { stopsPending, type Wish } from "../../domain/lifecycle.ts";
 import { Refusal, unwrap } from "../../domain/refusal.ts";
+import { isExternal } from "../../domain/runtime.ts";
 import type { Placement } from "../../domain/workspace-patch.ts";
 import type { RebuildSeed, WorkspaceSeed } from "../../domain/workspace-seed.ts";
 import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
@@ -238,7 +239,7 @@ export class Workspace extends DurableObject<Env> {
     await this.#marked(treeVersion, (now) => {
       const { profile, events } = this.#core;
       const { name, runtime } = profile.get();
-      if (runtime !== "external") {
+      if (!isExternal(runtime)) {
         this.#machines.provision({ platformUrl, files: null, resetSession: false }, now);
         return;
       }
@@ -952,7 +953,7 @@ export class Workspace extends DurableObject<Env> {
     if (this.#machines.isAsleep) await this.#wakeFor(sender);
     const { status, runtime, url, removedAt } = this.#core.profile.get();
     const isUnreachable = url === null && this.#messages.deliveryMode() === "push";
-    return status === "provisioning" && runtime !== "external" && isUnreachable && removedAt === null;
+    return status === "provisioning" && !isExternal(runtime) && isUnreachable && removedAt === null;
   }
 
   async #marked(treeVersion: number, work: (now: number) => void): Promise<void> {
@@ -989,7 +990,7 @@ export class Workspace extends DurableObject<Env> {
   #externalId(refusal: "external.connection_refused" | "external.rotate_refused"): string {
     this.#requireLive();
     const { workspaceId, runtime } = this.#core.profile.get();
-    if (runtime !== "external") throw new Refusal(refusal, { details: { runtime } });
+    if (!isExternal(runtime)) throw new Refusal(refusal, { details: { runtime } });
     return workspaceId;
   }
 

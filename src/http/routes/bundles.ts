@@ -61,7 +61,7 @@ async function sourceOf(c: AppContext): Promise<BundleSource> {
 /** The tree of what was made, each with what becomes of it. */
 function importedJson(c: AppContext, { nodes, skipped }: Imported): Record<string, unknown> {
   const childrenOf = Map.groupBy(nodes, ({ parentId }) => parentId);
-  const visit = ({ id, name, status }: ImportedNode): Record<string, unknown> => {
+  const visit = ({ id, name, status, error }: ImportedNode): Record<string, unknown> => {
     const fails = !skipped && status === "provisioning" && !hasProvisioner(c.var.config);
     const children = (childrenOf.get(id) ?? []).map(visit);
     return {
@@ -69,6 +69,7 @@ function importedJson(c: AppContext, { nodes, skipped }: Imported): Record<strin
       name,
       status: fails ? "failed" : status,
       ...(fails ? { error: NO_BACKEND } : {}),
+      ...(error === undefined ? {} : { error }),
       ...(skipped ? { skipped: true } : {}),
       ...(children.length === 0 ? {} : { children }),
     };

@@ -2,6 +2,7 @@ import { Hono } from "hono";
 import * as z from "zod";
 import { isJsonObject, parseJsonText } from "../../domain/json-text.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import { isExternal } from "../../domain/runtime.ts";
 import { isStorableText } from "../../domain/text.ts";
 import { hasProvisioner } from "../../provisioners/backend.ts";
 import { ConsoleFailure, provisionerOf } from "../../provisioners/dispatcher.ts";
@@ -27,7 +28,7 @@ export const lifecycleRoutes = new Hono<AppEnv>()
     const resetSession = await wantsReset(c);
     const order = { id, hasBackend: hasProvisioner(c.var.config), platformUrl: platformUrl(c), resetSession };
     const { runtime, pending } = await ask(c, directoryOf(c).restart(order));
-    if (runtime === "external") return json({ status: "noop", runtime, message: EXTERNAL_RESTART });
+    if (isExternal(runtime)) return json({ status: "noop", runtime, message: EXTERNAL_RESTART });
     return json({
       status: "provisioning",
       config_dir: "existing-volume",

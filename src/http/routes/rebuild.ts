@@ -3,6 +3,7 @@ import * as z from "zod";
 import { connectionPayload } from "../../connections/payload.ts";
 import { actorOf } from "../../domain/access.ts";
 import { Refusal, unwrap } from "../../domain/refusal.ts";
+import { isExternal } from "../../domain/runtime.ts";
 import type { RebuildSeed } from "../../domain/workspace-seed.ts";
 import type { Standing } from "../../durable-objects/workspace/rebuild.ts";
 import { json } from "../answers.ts";
@@ -55,7 +56,7 @@ export const rebuildRoutes = new Hono<AppEnv>().post("/admin/workspaces/:id/rebu
   const counts = countsOf(plan);
   const { epoch, runtime } = seed;
   const actor = actorOf(operatorAccess(c), id);
-  const done = { epoch, actor, reason: order.reason, from, counts, minted: runtime === "external" ? minted : null };
+  const done = { epoch, actor, reason: order.reason, from, counts, minted: isExternal(runtime) ? minted : null };
   if (bookmark === null) await rebuildFromLedger(c, standing, seed, plan, done);
   else await restoreFromBookmark(c, seed, bookmark, done);
   return json({ workspace_id: id, epoch, from, restored: counts, ...wayBack(c, seed, token) });
@@ -87,6 +88,6 @@ async function bookmarkOf(
 
 /** How the agent comes back, now that none of its tokens is good. */
 function wayBack(c: AppContext, { id, runtime }: RebuildSeed, token: string) {
-  if (runtime !== "external") return { hint: RESTART_HINT };
+  if (!isExternal(runtime)) return { hint: RESTART_HINT };
   return { connection: connectionPayload({ id, platformUrl: platformUrl(c), token }) };
 }

@@ -3,6 +3,7 @@ import * as z from "zod";
 import { pushUrlPolicy } from "../../config.ts";
 import { digestOf } from "../../domain/credential.ts";
 import { Refusal } from "../../domain/refusal.ts";
+import { EXTERNAL_RUNTIME } from "../../domain/runtime.ts";
 import { cutCodePoints } from "../../domain/text.ts";
 import { checkPushUrl } from "../../domain/url-guard.ts";
 import { canonicalWorkspaceId, type WorkspaceId } from "../../domain/workspace-id.ts";
@@ -178,7 +179,7 @@ async function registerUnknown(
       name: id,
       role: null,
       tier: 1,
-      runtime: "external",
+      runtime: EXTERNAL_RUNTIME,
       parentId: null,
       workspaceDir: null,
       x: 0,

@@ -7,7 +7,7 @@ import { modelSecrets } from "../../domain/machine-environment.ts";
 import { NO_CONFIG } from "../../domain/org-node.ts";
 import { jsonBytes } from "../../domain/org-template.ts";
 import { Refusal } from "../../domain/refusal.ts";
-import { DEFAULT_RUNTIME, defaultModel } from "../../domain/runtime.ts";
+import { DEFAULT_RUNTIME, defaultModel, EXTERNAL_RUNTIME, isExternal } from "../../domain/runtime.ts";
 import { checkPushUrl } from "../../domain/url-guard.ts";
 import { CREATE_WORKSPACE, checkCreation, workspaceAccessOf } from "../../domain/workspace-creation.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
@@ -37,7 +37,7 @@ export const workspaceRoutes = new Hono<AppEnv>()
     const body = await jsonBody(c, CREATE_WORKSPACE, "workspace.invalid_payload");
     checkCreation(body);
     refuseUnsupported(body);
-    const external = body.external === true || body.runtime === "external";
+    const external = body.external === true || isExternal(body.runtime ?? "");
     return external ? createExternal(c, body) : createProvisioned(c, body);
   })
   .get("/", adminOnly, async (c) => jsonText(await settled(directoryOf(c).list())))
@@ -90,7 +90,7 @@ async function createProvisioned(c: AppContext, body: CreationBody): Promise<Res
   const id = crypto.randomUUID();
   const template = await templateOf(c, body.template || null);
   const runtime = body.runtime || template?.summary?.runtime || DEFAULT_RUNTIME;
-  if (runtime === "external") return createExternal(c, body);
+  if (isExternal(runtime)) return createExternal(c, body);
   const model = body.model || template?.summary?.model || defaultModel(runtime);
   const tier = body.tier || defaultTier(c.var.config);
   const config = { ...NO_CONFIG, template: body.template || null };
@@ -194,12 +194,15 @@ async function createExternal(c: AppContext, body: CreationBody): Promise<Respon
     directoryOf(c).create({
       ...rowOf(id, body),
       tier,
-      runtime: "external",
+      runtime: EXTERNAL_RUNTIME,
       url,
       status,
       token: first && { ...first.minted, registration: null },
       events: [
-        { event: "WORKSPACE_PROVISIONING", payload: JSON.stringify({ name: body.name, tier, runtime: "external" }) },
+        {
+          event: "WORKSPACE_PROVISIONING",
+          payload: JSON.stringify({ name: body.name, tier, runtime: EXTERNAL_RUNTIME }),
+        },
         { event: url === null ? "WORKSPACE_AWAITING_AGENT" : "WORKSPACE_ONLINE", payload: named },
       ],
     }),
