@@ -1,6 +1,7 @@
 import { createMiddleware } from "hono/factory";
 import * as z from "zod";
 import type { UpstreamSettings } from "../config.ts";
+import { controlPlaneFetch } from "../control-plane-fetch.ts";
 import { digestOf } from "../domain/credential.ts";
 import { Refusal } from "../domain/refusal.ts";
 import { isStorableText } from "../domain/text.ts";
@@ -9,7 +10,6 @@ import { log } from "../log.ts";
 import { refusalResponse } from "./answers.ts";
 import { limitBadCredentials } from "./caller.ts";
 import type { AppContext, AppEnv } from "./context.ts";
-import { controlPlaneFetch } from "./control-plane-fetch.ts";
 import { foreignCookies } from "./cookies.ts";
 import { isRead, LISTENING_PATH, pageOrigin } from "./page.ts";
 import { SessionLooks, type Verdict } from "./session-looks.ts";

@@ -1,6 +1,6 @@
 import type { ControlPlaneSettings } from "../config.ts";
 import { jsonBytes } from "../domain/org-template.ts";
-import { type Call, type Exchange, exchange, isSuccess, objectOf } from "../exchange.ts";
+import { type Call, type Exchange, exchange, type Fetch, isSuccess, objectOf } from "../exchange.ts";
 import { log } from "../log.ts";
 import { machineEnv, secretsOf } from "./machine-env.ts";
 import {
@@ -29,10 +29,12 @@ export class ControlPlaneProvisioner implements Provisioner {
   readonly name = "control_plane";
   readonly #settings: ControlPlaneSettings;
   readonly #timeoutMs: number;
+  readonly #fetch: Fetch;
 
-  constructor(settings: ControlPlaneSettings, timeoutMs = TIMEOUT_MS) {
+  constructor(settings: ControlPlaneSettings, timeoutMs = TIMEOUT_MS, send: Fetch = (url, init) => fetch(url, init)) {
     this.#settings = settings;
     this.#timeoutMs = timeoutMs;
+    this.#fetch = send;
   }
 
   async start(order: StartOrder): Promise<StartOutcome> {
@@ -101,7 +103,7 @@ export class ControlPlaneProvisioner implements Provisioner {
   #call(call: Pick<Call, "method" | "body"> & Partial<Call> & { path: string; token?: string }): Promise<Exchange> {
     const { path, token = this.#settings.sharedSecret, body, ...rest } = call;
     const { baseUrl, adminToken } = this.#settings;
-    return exchange((url, init) => fetch(url, init), {
+    return exchange(this.#fetch, {
       url: baseUrl + path,
       headers: {
         ...(token && { Authorization: `Bearer ${token}` }),

@@ -1,4 +1,5 @@
 import { configOf } from "../config.ts";
+import { controlPlaneFetch } from "../control-plane-fetch.ts";
 import type { Fetch } from "../exchange.ts";
 import { log } from "../log.ts";
 import { backendOf } from "./backend.ts";
@@ -18,7 +19,7 @@ export function provisionerOf(env: Env): Provisioner | null {
   const config = configOf(env);
   const { controlPlane, docker } = config;
   if (backendOf(config) === "in_memory") return new InMemoryProvisioner();
-  if (controlPlane) return new ControlPlaneProvisioner(controlPlane);
+  if (controlPlane) return new ControlPlaneProvisioner(controlPlane, undefined, controlPlaneFetch(env));
   if (docker) return new DockerProvisioner(docker, new DockerEngine(engineFetch(env), docker.baseUrl));
   return null;
 }

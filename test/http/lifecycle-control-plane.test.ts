@@ -38,6 +38,22 @@ async function firstRegistration(id: string): Promise<string> {
   return body.auth_token;
 }
 
+it("every machine of a workspace is brought the files of its template, because none finds those of the one before", async () => {
+  const name = `template-${crypto.randomUUID()}`;
+  await post("/templates/import", { name, files: { "config.yaml": "runtime: codex\n", "AGENTS.md": "be kind" } });
+  const { body } = await post("/workspaces", { name: "with files", template: name });
+  await askedOf(body.id, 1);
+  await until("it runs", async () => (await controlPlane.show()).running.includes(body.id));
+  await firstRegistration(body.id);
+  await until("its start is known", async () => (await env.WORKSPACE.getByName(body.id).lookAfterMachines()) === null);
+  await post(`/workspaces/${body.id}/restart`);
+  await askedOf(body.id, 3);
+  const starts = (await controlPlane.received())
+    .filter(({ method, body: sent }) => method === "POST" && atob(sent).includes(body.id))
+    .map(({ body: sent }) => JSON.parse(atob(sent)).config_files["AGENTS.md"]);
+  expect(starts).toEqual(["be kind", "be kind"]);
+});
+
 it("a workspace that is paused has nothing left to remove, and its removal asks the control plane nothing", async () => {
   const { body } = await post("/workspaces", { name: "at rest", runtime: "codex" });
   const { id } = body;

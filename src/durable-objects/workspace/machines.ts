@@ -363,8 +363,9 @@ export class Machines implements Clock, Errands {
     const { machines, profile } = this.#core;
     const { wish, facts } = machines.get();
     const context = facts.context && { ...facts.context, secretKeys };
-    // The machine has them now; what its user makes of them there is not written over.
-    machines.wish(wish, { ...facts, files: {}, resetSession: false, context });
+    // A volume has them now, and what its user makes of them there is not written over.
+    const files = this.#settings.keepsVolumes ? {} : facts.files;
+    machines.wish(wish, { ...facts, files, resetSession: false, context });
     const { status } = profile.get();
     if (url !== null && (status === "provisioning" || status === "online" || status === "degraded"))
       profile.set({ url });

@@ -1,9 +1,9 @@
 import { Hono } from "hono";
+import { controlPlaneFetch } from "../../control-plane-fetch.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { log } from "../../log.ts";
 import { withDeadline } from "../../time-limit.ts";
 import type { AppContext, AppEnv } from "../context.ts";
-import { controlPlaneFetch } from "../control-plane-fetch.ts";
 import { backwardHeaders, forwardHeaders } from "../proxied-headers.ts";
 import { forgetSession } from "../session.ts";
 

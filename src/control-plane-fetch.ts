@@ -1,4 +1,4 @@
-import type { Fetch } from "../exchange.ts";
+import type { Fetch } from "./exchange.ts";
 
 /** Calls the control plane that the operator has named; under `npm start` it may be on this machine. */
 export function controlPlaneFetch({ CONTROL_PLANE }: Env): Fetch {
