@@ -16,7 +16,7 @@ import { machines } from "./support/machines.ts";
 import { type Answer, call } from "./support/platform.ts";
 import { type Fate, RoughNetwork } from "./support/rough-network.ts";
 
-const SCHEDULES = 25;
+const SCHEDULES = 15;
 const STEP_MS = 61_000;
 
 afterEach(() => {
