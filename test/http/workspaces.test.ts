@@ -127,7 +127,13 @@ describe("creating an external workspace", () => {
     expect((await aWorkspace({ parent: other, name: "twin" })).name).toBe("twin");
     const [first] = (await call(`/registry/${parent.id}/peers?q=twin%20(2)`)).body;
     await remove(first);
-    expect((await aWorkspace({ parent, name: "twin" })).name).toBe("twin (2)");
+    const numbered = await aWorkspace({ parent, name: "twin" });
+    expect(numbered.name).toBe("twin (2)");
+    await quiet(numbered.id);
+    const events = (await call(`/events/${numbered.id}`)).body;
+    const announced = events.filter(({ payload }: { payload: { name?: string } }) => payload.name !== undefined);
+    expect(announced.length).toBeGreaterThan(0);
+    for (const { payload } of announced) expect(payload.name).toBe("twin (2)");
   });
 
   it("refuses fields by the contract's texts and leaves nothing behind", async () => {

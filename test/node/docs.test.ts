@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 
 const WIRE = readFileSync(new URL("../../docs/wire.md", import.meta.url), "utf8");
@@ -12,6 +12,13 @@ async function registeredRoutes(): Promise<Set<string>> {
   const { app } = await source<{ app: { routes: { method: string; path: string }[] } }>("http/app.ts");
   const routes = app.routes.filter(({ method }) => method !== "ALL");
   return new Set(routes.map(({ method, path }) => `${method} ${path.replaceAll(/\{.*?\}/g, "")}`));
+}
+
+function sourceTexts(): string[] {
+  const folder = new URL("../../src/", import.meta.url);
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((path) => path.endsWith(".ts"))
+    .map((path) => readFileSync(new URL(path, folder), "utf8"));
 }
 
 /** Whatever stands in backticks as a method and a path. */
@@ -39,6 +46,19 @@ function familyOf(code: string): string {
 describe("docs/wire.md", () => {
   it("names every route that the Worker answers, and no other", async () => {
     expect([...documentedRoutes(WIRE)].sort()).toEqual([...(await registeredRoutes())].sort());
+  });
+
+  it("lists every event that is told or recorded", () => {
+    const [, events = ""] = WIRE.split("| event | payload |");
+    const [table = ""] = events.split("\n\n");
+    const listed = new Set([...table.matchAll(/`([A-Z0-9]+(?:_[A-Z0-9]+)+)`/g)].map(([, event]) => event));
+    const told = new Set(
+      sourceTexts().flatMap((code) =>
+        [...code.matchAll(/(?:record\(|once\(|event:)\s*"([A-Z0-9]+(?:_[A-Z0-9]+)+)"/g)].map(([, event]) => event),
+      ),
+    );
+    expect(told.size).toBeGreaterThan(15);
+    expect([...told].filter((event) => !listed.has(event))).toEqual([]);
   });
 
   it("lists every refusal with its status and text, a family as soon as its routes are there", async () => {

@@ -119,7 +119,8 @@ export class Tree {
     });
     for (const [key, value] of Object.entries(secrets)) this.#storeFirst(seed.id, key, value, now);
     if (seed.provision) this.#nodes.lookAgain(seed.id, now + LIFECYCLE_NET_MS);
-    const told: WorkspaceSeed = { ...seed, name, path: [...path, seed.id], treeVersion, createdAt: now };
+    const events = name === seed.name ? seed.events : seed.events.map((event) => named(event, name));
+    const told: WorkspaceSeed = { ...seed, name, events, path: [...path, seed.id], treeVersion, createdAt: now };
     return { id: seed.id, name, effect: this.#effects.add(seed.id, "created", told, now) };
   }
 
@@ -298,4 +299,10 @@ export function removedRefusal({ id, removed_at }: NodeRow): Refusal {
 /** What the object of a purged workspace is told. */
 export function purgingOf({ id, removed_at }: Pick<NodeRow, "id" | "removed_at">, cascade: number | null): Purging {
   return { workspaceId: id, removedAt: removed_at ?? 0, cascade };
+}
+
+/** An event of a creation under the name that the workspace got. */
+function named<Event extends { readonly payload: string }>(event: Event, name: string): Event {
+  const payload = JSON.parse(event.payload) as Record<string, unknown>;
+  return "name" in payload ? { ...event, payload: JSON.stringify({ ...payload, name }) } : event;
 }
