@@ -1,13 +1,19 @@
+import { diedText, oneMoreRestart } from "../../domain/lifecycle.ts";
+import { log } from "../../log.ts";
 import type { Running } from "../../provisioners/provisioner.ts";
 import { within } from "../../time-limit.ts";
 import type { Clock } from "../shared/alarm.ts";
 import type { Core } from "./core.ts";
+import { fail } from "./failed.ts";
 import type { Machines } from "./machines.ts";
 
 /** Below what an alarm waits for one of its clocks. */
 const LOOK_TIMEOUT_MS = 8_000;
 
-/** Looks whether the machine of a workspace that has fallen silent still runs; an agent that is heard has one. */
+/**
+ * Looks whether the machine of a workspace that has fallen silent still runs, and replaces one that does not; an agent
+ * that is heard has one.
+ */
 export class MachineHealth implements Clock {
   readonly name = "machine_health";
   readonly #core: Core;
@@ -30,18 +36,44 @@ export class MachineHealth implements Clock {
   }
 
   dueAt(): number | null {
-    const { profile, config } = this.#core;
+    const { profile, machines, config } = this.#core;
     const { status, absentSince } = profile.get();
     const isSilent = status === "offline" || absentSince !== null;
-    if (!isSilent || this.#machines.serving === null) return null;
+    if (!isSilent || machines.serving() === null) return null;
     return this.#lookedAt + config.MACHINE_LOOK_INTERVAL_S * 1000;
   }
 
   async run(now: number): Promise<void> {
-    const instanceId = this.#machines.serving?.instanceId;
+    const instanceId = this.#core.machines.serving()?.instanceId;
     if (instanceId == null) return;
     this.#lookedAt = now;
     if ((await within(this.#look(instanceId), LOOK_TIMEOUT_MS)) !== "not_running") return;
-    await this.#apply((at) => this.#machines.died(instanceId, at));
+    await this.#apply((at) => this.died(instanceId, at));
+  }
+
+  /**
+   * The backend has seen that a machine does not run any more. The one that serves the wish gets a successor, unless
+   * that has happened too often already.
+   */
+  died(instanceId: string, now: number): void {
+    const { machines, profile, events, config } = this.#core;
+    const { status, workspaceId } = profile.get();
+    const { facts } = machines.get();
+    const isUp = status === "online" || status === "degraded";
+    if (machines.serving()?.instanceId !== instanceId || (!isUp && status !== "offline")) return;
+    log.warn("machine.died", { workspace_id: workspaceId, instance_id: instanceId });
+    if (isUp) {
+      profile.set({ status: "offline", absentSince: null });
+      events.record("WORKSPACE_OFFLINE", "{}", now * 1000);
+    }
+    const perHour = config.MACHINE_RESTARTS_PER_HOUR;
+    const restarts = oneMoreRestart(facts.restarts, perHour, now);
+    if (restarts === null) {
+      fail(this.#core, diedText(perHour), { source: "health_sweep" }, now);
+      this.#machines.stop(now);
+      return;
+    }
+    machines.wish(machines.get().wish, { ...facts, restarts });
+    this.#machines.provision({ platformUrl: "", files: null, resetSession: false, because: "died" }, now);
   }
 }

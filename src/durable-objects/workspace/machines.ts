@@ -3,11 +3,9 @@ import {
   afterStop,
   begin,
   bootstrapFailure,
-  diedText,
   isLeaving,
   type Lifecycle,
   nextStep,
-  oneMoreRestart,
   stageOf,
   stopsPending,
   timeOutText,
@@ -15,8 +13,7 @@ import {
   wished,
 } from "../../domain/lifecycle.ts";
 import { Refusal } from "../../domain/refusal.ts";
-import type { RestartContext, RestartReason } from "../../domain/restart-context.ts";
-import { isExternal } from "../../domain/runtime.ts";
+import type { RestartReason } from "../../domain/restart-context.ts";
 import { hostDirectoryOf } from "../../domain/workspace-creation.ts";
 import { log } from "../../log.ts";
 import { NO_BACKEND } from "../../provisioners/backend.ts";
@@ -31,8 +28,6 @@ import type { Errands } from "./turns.ts";
 const PROVISIONING_FAILED = "provisioning failed";
 /** An operation without an outcome is handed over again this often: a hand-over may have been lost. */
 const HAND_OVER_AGAIN_MS = 30_000;
-/** An idle workspace is looked at this often at most, because its idleness is not a row that says when it is due. */
-const IDLE_LOOK_MS = 60_000;
 
 export interface MachineSettings {
   readonly hasBackend: boolean;
@@ -40,8 +35,6 @@ export interface MachineSettings {
   readonly keepsVolumes: boolean;
   /** Time from the wish to the registration, by runtime. */
   provisionTimeoutMs(runtime: string): number;
-  /** Time without work after which a workspace hibernates; null: never. */
-  readonly hibernateAfterMs: number | null;
 }
 
 /** What a wish for a running machine brings along; files only where they are to be written anew. */
@@ -63,7 +56,6 @@ export class Machines implements Clock, Errands {
   readonly #settings: MachineSettings;
   readonly #handOver: (job: MachineJob) => Promise<void>;
   readonly #apply: (work: (now: number) => void) => Promise<void>;
-  readonly #tellAgent: (context: RestartContext, now: number) => void;
   #fresh: MachineJob[] = [];
 
   constructor(
@@ -71,13 +63,11 @@ export class Machines implements Clock, Errands {
     settings: MachineSettings,
     handOver: (job: MachineJob) => Promise<void>,
     apply: (work: (now: number) => void) => Promise<void>,
-    tellAgent: (context: RestartContext, now: number) => void,
   ) {
     this.#core = core;
     this.#settings = settings;
     this.#handOver = handOver;
     this.#apply = apply;
-    this.#tellAgent = tellAgent;
   }
 
   /** A machine is wanted, whatever runs now is replaced; the workspace is provisioning until its agent registers. */
@@ -140,32 +130,6 @@ export class Machines implements Clock, Errands {
     return this.stop(now);
   }
 
-  /** Stops an idle workspace until somebody needs it. */
-  hibernate(force: boolean, now: number): void {
-    const { profile } = this.#core;
-    const { status, activeTasks } = profile.get();
-    if (status !== "online" && status !== "degraded") throw new Refusal("workspace.not_hibernatable");
-    if (activeTasks > 0 && !force) {
-      throw new Refusal("workspace.has_active_tasks", { details: { active_tasks: activeTasks } });
-    }
-    profile.set({ status: "hibernating", activeTasks: 0, currentTask: "" });
-    this.stop(now);
-    this.#settleHibernation(now);
-  }
-
-  /** Whether a message finds nobody here until the machine runs again. */
-  get isAsleep(): boolean {
-    const { status, runtime } = this.#core.profile.get();
-    return (status === "hibernated" || status === "hibernating") && !isExternal(runtime) && this.#settings.hasBackend;
-  }
-
-  /** Starts what hibernates. */
-  wake(now: number): void {
-    if (!this.isAsleep) return;
-    this.provision({ platformUrl: "", files: null, resetSession: false }, now);
-    log.info("workspace.woken", { workspace_id: this.#core.profile.get().workspaceId });
-  }
-
   /** A watcher saw the machine's bootstrap fail; false when the workspace is not waiting for one. */
   bootstrapFailed(input: { error: string; logTail: string }, now: number): boolean {
     if (this.#core.profile.get().status !== "provisioning") return false;
@@ -173,47 +137,6 @@ export class Machines implements Clock, Errands {
     fail(this.#core, text, { error, log_tail: logTail, source: "bootstrap_watcher" }, now);
     this.stop(now);
     return true;
-  }
-
-  /**
-   * The backend has seen that a machine does not run any more. The one that serves the wish gets a successor, unless
-   * that has happened too often already.
-   */
-  died(instanceId: string, now: number): void {
-    const { machines, profile, events, config } = this.#core;
-    const { status, workspaceId } = profile.get();
-    const { facts } = machines.get();
-    const isUp = status === "online" || status === "degraded";
-    if (this.serving?.instanceId !== instanceId || (!isUp && status !== "offline")) return;
-    log.warn("machine.died", { workspace_id: workspaceId, instance_id: instanceId });
-    if (isUp) {
-      profile.set({ status: "offline", absentSince: null });
-      events.record("WORKSPACE_OFFLINE", "{}", now * 1000);
-    }
-    const perHour = config.MACHINE_RESTARTS_PER_HOUR;
-    const restarts = oneMoreRestart(facts.restarts, perHour, now);
-    if (restarts === null) {
-      fail(this.#core, diedText(perHour), { source: "health_sweep" }, now);
-      this.stop(now);
-      return;
-    }
-    machines.wish(machines.get().wish, { ...facts, restarts });
-    this.provision({ platformUrl: "", files: null, resetSession: false, because: "died" }, now);
-  }
-
-  /** The machine in which the workspace's agent should be; null while none is known to run. */
-  get serving(): StoredMachine | null {
-    return this.#core.machines.serving();
-  }
-
-  /** Tells an agent that is up why it was started anew, once the machine's start is known. */
-  greet(now: number): void {
-    const { machines, profile } = this.#core;
-    const { wish, facts } = machines.get();
-    const { status } = profile.get();
-    if (facts.context?.secretKeys == null || (status !== "online" && status !== "degraded")) return;
-    machines.wish(wish, { ...facts, context: null });
-    this.#tellAgent(facts.context, now);
   }
 
   /** The last word before a start is made; null when nobody wants it any more. */
@@ -246,14 +169,13 @@ export class Machines implements Clock, Errands {
     } else {
       const { lifecycle, verdict } = afterStart(known, machine.start, end);
       this.#write(known, lifecycle, { ...machine, url: end.kind === "started" ? end.url : null });
-      if (verdict === "started" && end.kind === "started") this.#started(end, now);
+      if (verdict === "started" && end.kind === "started") this.#started(end);
       if (verdict === "failed") {
         this.#disown(now);
         this.#failed(PROVISIONING_FAILED, {}, now);
       }
     }
     this.#advance(now);
-    this.#settleHibernation(now);
   }
 
   /**
@@ -276,7 +198,6 @@ export class Machines implements Clock, Errands {
       by: by.actor,
     });
     this.#advance(now);
-    this.#settleHibernation(now);
   }
 
   /** Operations of this turn go out right after its commit. */
@@ -300,14 +221,13 @@ export class Machines implements Clock, Errands {
     const open = lifecycle.machines.filter(isOpen).map(({ handedAt }) => handedAt + HAND_OVER_AGAIN_MS);
     const step = nextStep(lifecycle, now);
     const next = step.kind === "wait" ? step.until : now;
-    const due = [...open, next, this.#timeOutAt(), this.#hibernationAt()].filter((at) => at !== null);
+    const due = [...open, next, this.#timeOutAt()].filter((at) => at !== null);
     return due.length === 0 ? null : Math.min(...due);
   }
 
   async run(): Promise<void> {
     await this.#apply((now) => {
       this.#judgeTimeOut(now);
-      this.#judgeIdleness(now);
       for (const machine of this.#core.machines.get().machines) {
         if (!isOpen(machine) || machine.handedAt + HAND_OVER_AGAIN_MS > now) continue;
         this.#core.machines.put({ ...machine, handedAt: now });
@@ -359,7 +279,7 @@ export class Machines implements Clock, Errands {
     if (after.wish !== before.wish) machines.wish(after.wish, machines.get().facts);
   }
 
-  #started({ url, secretKeys = [] }: Extract<MachineReport["end"], { kind: "started" }>, now: number): void {
+  #started({ url, secretKeys = [] }: Extract<MachineReport["end"], { kind: "started" }>): void {
     const { machines, profile } = this.#core;
     const { wish, facts } = machines.get();
     const context = facts.context && { ...facts.context, secretKeys };
@@ -369,7 +289,6 @@ export class Machines implements Clock, Errands {
     const { status } = profile.get();
     if (url !== null && (status === "provisioning" || status === "online" || status === "degraded"))
       profile.set({ url });
-    this.greet(now);
   }
 
   /** The wish has its verdict; a machine that may come of it yet is stopped. */
@@ -399,39 +318,6 @@ export class Machines implements Clock, Errands {
     this.#failed(timeOutText(stage), extra, now);
     // One that runs may be looked into, and its agent may come yet; anything else is given up.
     if (stage !== "started") this.stop(now);
-  }
-
-  #hibernationAt(): number | null {
-    const { hibernateAfterMs, hasBackend } = this.#settings;
-    const { status, runtime, activeTasks } = this.#core.profile.get();
-    const isUp = status === "online" || status === "degraded";
-    if (hibernateAfterMs === null || !hasBackend || !isUp || isExternal(runtime) || activeTasks > 0) return null;
-    return Math.max(this.#idleSince() + hibernateAfterMs, this.#lookedAt + IDLE_LOOK_MS);
-  }
-
-  #lookedAt = 0;
-
-  #judgeIdleness(now: number): void {
-    const at = this.#hibernationAt();
-    if (at === null || at > now) return;
-    this.#lookedAt = now;
-    this.hibernate(false, now);
-  }
-
-  /** Since when nothing came in or went out, in ms: its newest row, or its machine's start. */
-  #idleSince(): number {
-    const { inbox, profile, machines } = this.#core;
-    const { startedAt, createdAt } = profile.get();
-    return Math.max(inbox.newestAt() ?? 0, startedAt ?? createdAt, machines.get().facts.wishedAt);
-  }
-
-  #settleHibernation(now: number): void {
-    const { profile, events, machines } = this.#core;
-    const { status, name, tier, workspaceId } = profile.get();
-    if (status !== "hibernating" || machines.get().machines.length > 0) return;
-    profile.set({ status: "hibernated", url: null });
-    events.record("WORKSPACE_HIBERNATED", JSON.stringify({ name, tier }), now * 1000);
-    log.info("workspace.hibernated", { workspace_id: workspaceId });
   }
 }
 

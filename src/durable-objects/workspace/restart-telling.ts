@@ -1,11 +1,17 @@
-import { type RestartContext, restartMessage } from "../../domain/restart-context.ts";
+import { restartMessage } from "../../domain/restart-context.ts";
 import type { Core } from "./core.ts";
 import type { Push } from "./push.ts";
 
-/** Puts what an agent should know of its restart into its feed, and calls one that is pushed to; part of a turn. */
-export function tellRestart(core: Core, push: Push, context: RestartContext, now: number): void {
-  const { inbox, profile } = core;
-  const { workspaceId, name } = profile.get();
+/**
+ * Tells an agent that is up why its machine was started anew, once the machine's start is known: a row of its feed, and
+ * a call to one that is pushed to. Part of a turn; there is nothing to tell a second time.
+ */
+export function tellRestart(core: Core, push: Push, now: number): void {
+  const { inbox, profile, machines } = core;
+  const { wish, facts } = machines.get();
+  const { workspaceId, name, status } = profile.get();
+  if (facts.context?.secretKeys == null || (status !== "online" && status !== "degraded")) return;
+  machines.wish(wish, { ...facts, context: null });
   const messageId = crypto.randomUUID();
   const seq = inbox.append(
     {
@@ -14,7 +20,7 @@ export function tellRestart(core: Core, push: Push, context: RestartContext, now
       sourceId: workspaceId,
       targetId: workspaceId,
       summary: `restart context → ${name}`,
-      requestBody: restartMessage(messageId, context),
+      requestBody: restartMessage(messageId, facts.context),
       messageId,
       event: "logged",
       own: true,

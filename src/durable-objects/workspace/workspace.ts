@@ -38,6 +38,7 @@ import type { PlainOutcome, TaskEnd, TaskHandOver, WordToOwner } from "./delegat
 import { DelegationWriting } from "./delegation-writing.ts";
 import { type DelegateAnswer, Delegations, type RecordAnswer, type SweepFinding } from "./delegations.ts";
 import { Files, type ReceivedFile, type StagedFile, type UploadTarget } from "./files.ts";
+import { Hibernation, type HibernationSettings } from "./hibernation.ts";
 import { type ActivityPage, EMPTY_PAGE, type NewActivity, type RowsPage } from "./inbox-store.ts";
 import { type LargeTexts, withLargeTexts } from "./large-texts.ts";
 import { LISTEN_HEADER, type ListenInput } from "./listen.ts";
@@ -104,6 +105,8 @@ export class Workspace extends DurableObject<Env> {
   readonly #delegations: Delegations;
   readonly #receptions: Receptions;
   readonly #machines: Machines;
+  readonly #hibernation: Hibernation;
+  readonly #health: MachineHealth;
   readonly #purge: Purge;
   readonly #removal: DelegationRemoval;
   readonly #rebuild: Rebuild;
@@ -144,9 +147,11 @@ export class Workspace extends DurableObject<Env> {
       machineSettings(core.config),
       (job) => machineStub(env, job.workspaceId).take(job),
       (work) => this.#turns.apply(work),
-      (context, now) => tellRestart(core, this.#push, context, now),
     );
-    const health = new MachineHealth(
+    this.#hibernation = new Hibernation(core, this.#machines, hibernationSettings(core.config), (work) =>
+      this.#turns.apply(work),
+    );
+    this.#health = new MachineHealth(
       core,
       this.#machines,
       (instanceId) => {
@@ -187,7 +192,8 @@ export class Workspace extends DurableObject<Env> {
         this.#queue,
         this.#files,
         this.#machines,
-        health,
+        this.#hibernation,
+        this.#health,
         new Retention(core, blobs),
       ],
     });
@@ -325,7 +331,7 @@ export class Workspace extends DurableObject<Env> {
     return this.#turns.take(
       input.access,
       ({ now }) => {
-        this.#machines.hibernate(input.force, now);
+        this.#hibernation.begin(input.force, now);
         return this.#core.profile.get().status;
       },
       { unknown: "workspace.not_hibernatable" },
@@ -348,6 +354,8 @@ export class Workspace extends DurableObject<Env> {
       null,
       ({ now }) => {
         this.#machines.ended(report, now);
+        this.#hibernation.settle(now);
+        tellRestart(this.#core, this.#push, now);
         return true as const;
       },
       { absent: () => true as const },
@@ -378,6 +386,7 @@ export class Workspace extends DurableObject<Env> {
       null,
       ({ now }) => {
         this.#machines.forgetMachine(instanceId, by, now);
+        this.#hibernation.settle(now);
         return { stopsPending: stopsPending(this.#core.machines.get()) };
       },
       { unknown: "machine.not_found" },
@@ -414,7 +423,7 @@ export class Workspace extends DurableObject<Env> {
         const registered = this.#presence.register(access, registration, minted, fingerprint, now);
         // Who asks for its messages from now on finds what waited for it.
         if (registered.deliveryMode === "poll") this.#push.drain(0, now);
-        this.#machines.greet(now);
+        tellRestart(this.#core, this.#push, now);
         return registered;
       },
       { absent: () => this.#requireUnpurged() },
@@ -426,7 +435,7 @@ export class Workspace extends DurableObject<Env> {
       const { inboundSecret, once: events } = this.#presence.heartbeat(input.beat, now);
       once.push(...events);
       this.#push.drain(input.beat.activeTasks, now);
-      this.#machines.greet(now);
+      tellRestart(this.#core, this.#push, now);
       return { inboundSecret };
     });
   }
@@ -463,7 +472,7 @@ export class Workspace extends DurableObject<Env> {
       () => {
         this.#messages.reach(senderOf(input.caller));
         const { name, url, status } = this.#core.profile.get();
-        const isMachineUrl = url !== null && this.#machines.serving?.url === url;
+        const isMachineUrl = url !== null && this.#core.machines.serving()?.url === url;
         return { name, url, status, mode: this.#messages.deliveryMode(), isMachineUrl };
       },
       { unknown: input.caller ? "a2a.access_denied" : "workspace.not_found" },
@@ -514,7 +523,7 @@ export class Workspace extends DurableObject<Env> {
   /** A message: into the inbox of a poll target, a call for a push target. `message` null: only whether it would be let in. */
   async receive(input: { caller: VerifiedCaller | null; message: IncomingMessage | null }): Promise<Reply<Received>> {
     const { caller, message } = input;
-    const isAsleep = message !== null && this.#schema.state === "ready" && this.#machines.isAsleep;
+    const isAsleep = message !== null && this.#schema.state === "ready" && this.#hibernation.isAsleep;
     if (isAsleep) {
       const woken = await this.#wakeFor(senderOf(caller));
       if (!woken.outcome.ok || !woken.outcome.value) return refusedToWake(woken);
@@ -535,7 +544,7 @@ export class Workspace extends DurableObject<Env> {
     const { deadInstanceId } = report.outcome;
     const taken = ({ now }: Turn) => {
       const answer = this.#push.report(report, now);
-      if (deadInstanceId !== undefined) this.#machines.died(deadInstanceId, now);
+      if (deadInstanceId !== undefined) this.#health.died(deadInstanceId, now);
       return answer;
     };
     return this.#turns.take(null, taken, { absent: () => ({ place: null }) });
@@ -942,7 +951,7 @@ export class Workspace extends DurableObject<Env> {
     return this.#turns.take(null, ({ now }) => {
       this.#messages.reach(sender);
       this.#messages.admit(sender);
-      this.#machines.wake(now);
+      this.#hibernation.wake(now);
       return this.#messages.deliveryMode() === "poll";
     });
   }
@@ -950,7 +959,7 @@ export class Workspace extends DurableObject<Env> {
   /** A mark counts once, and not after a later one. */
   /** Whether tasks have to wait for the machine of this workspace; one that sleeps is woken. */
   async #isComingUp(sender: Sender): Promise<boolean> {
-    if (this.#machines.isAsleep) await this.#wakeFor(sender);
+    if (this.#hibernation.isAsleep) await this.#wakeFor(sender);
     const { status, runtime, url, removedAt } = this.#core.profile.get();
     const isUnreachable = url === null && this.#messages.deliveryMode() === "push";
     return status === "provisioning" && !isExternal(runtime) && isUnreachable && removedAt === null;
@@ -1036,11 +1045,14 @@ function receiversOf(env: Env): Receivers {
 }
 
 function machineSettings(config: Config): MachineSettings {
-  const minutes = config.HIBERNATION_IDLE_MINUTES;
   return {
     hasBackend: hasProvisioner(config),
     keepsVolumes: keepsVolumes(config),
     provisionTimeoutMs: (runtime) => provisionTimeoutMs(config, runtime),
-    hibernateAfterMs: minutes === 0 ? null : minutes * 60_000,
   };
+}
+
+function hibernationSettings(config: Config): HibernationSettings {
+  const minutes = config.HIBERNATION_IDLE_MINUTES;
+  return { hasBackend: hasProvisioner(config), hibernateAfterMs: minutes === 0 ? null : minutes * 60_000 };
 }
