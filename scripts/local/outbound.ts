@@ -12,12 +12,13 @@ const SCRIPT = `export default {
     const url = new URL(request.url);
     if (url.origin === env.DATABASE_ORIGIN) return env.DATABASE.fetch(request);
     if (env.MACHINES && request.headers.has("${MACHINE_CALL_HEADER}")) {
+      if (!(await answers(env.MACHINES, url))) return nothingListens(url);
       const call = new Request(request);
       call.headers.delete("${MACHINE_CALL_HEADER}");
       return env.MACHINES.fetch(call);
     }
     if (env.PROBES && !(await answers(env.NETWORK, url))) {
-      return new Response(null, { status: 502, headers: { "${NOT_SENT_HEADER}": "nothing listens at " + url.host } });
+      return nothingListens(url);
     }
     try {
       return await env.NETWORK.fetch(request);
@@ -28,6 +29,10 @@ const SCRIPT = `export default {
     }
   },
 };
+
+function nothingListens({ host }) {
+  return new Response(null, { status: 502, headers: { "${NOT_SENT_HEADER}": "nothing listens at " + host } });
+}
 
 // Whether a connection comes about: what none took along has surely not been delivered. An address that is not allowed
 // is the fetch's to refuse; workerd says of it that it may be of a service to fetch from.

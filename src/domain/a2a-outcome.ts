@@ -87,9 +87,10 @@ export function judgePush(observed: Observation, target: PushTarget): PushOutcom
   return isBusyStatus(status) ? busy(status, target) : answer(status, body, target);
 }
 
-/** Whether a container that is not there any more would explain what was observed. */
+/** Whether a container that is not there any more would explain what was observed: an agent itself answers in JSON. */
 export function tellsOfDeath(observed: Observation): boolean {
-  if (observed.kind === "answered") return isGatewayStatus(observed.status);
+  if (observed.kind === "answered")
+    return isGatewayStatus(observed.status) && !isJsonObject(parseJsonText(observed.body)?.value);
   return observed.kind === "not_sent" || observed.kind === "fetch_threw";
 }
 

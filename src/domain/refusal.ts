@@ -158,6 +158,11 @@ export const REFUSALS = {
     error: "machine not found",
     hint: "GET /admin/machines lists the machines that have still to be stopped, with their instance_id.",
   },
+  "machine.starting": {
+    status: 409,
+    error: "machine is still starting",
+    hint: "Nobody knows yet whether there will be one. Repeat this when its start has ended.",
+  },
   "machine.wanted": {
     status: 409,
     error: "machine is not on its way out",

@@ -85,7 +85,7 @@ export class DockerProvisioner implements Provisioner {
     const created = await this.#create(order);
     if (typeof created !== "string") return created;
     const failure = (await this.#fill(created, archive)) ?? (await this.#launch(created));
-    return failure ?? { kind: "started", instanceId: created, url: await this.#urlOf(created, order.tier) };
+    return failure ?? { kind: "started", instanceId: created, url: await this.#urlOf(created) };
   }
 
   /** The id of a new container; pulls its image and makes room for its name where that is what it takes. */
@@ -155,10 +155,8 @@ export class DockerProvisioner implements Provisioner {
   }
 
   /** Where the agent can be called from this machine, if the engine runs on it. */
-  async #urlOf(id: string, tier: number): Promise<string | null> {
+  async #urlOf(id: string): Promise<string | null> {
     if (!this.#settings.isLocal) return null;
-    // On the host's network nothing is published: the agent listens there itself.
-    if (usesHostNetwork(tier)) return `http://127.0.0.1:${Number.parseInt(AGENT_PORT, 10)}`;
     const found = await this.#find(id);
     const ports = found.kind === "found" ? found.container.NetworkSettings?.Ports : null;
     const port = ports?.[AGENT_PORT]?.[0]?.HostPort;

@@ -13,8 +13,8 @@ export interface FileAgent {
   readonly url: string | null;
   readonly inboundSecret: string;
   readonly external: boolean;
-  /** The platform's own backend has told the URL. */
-  readonly isMachineUrl?: boolean;
+  /** The machine whose URL it is, where the platform's own backend has told it. */
+  readonly instanceId?: string;
 }
 
 const INGEST_PATH = "/internal/chat/uploads/ingest";
@@ -72,19 +72,20 @@ export function checkReadablePath(path: string | undefined): string {
 
 /** Refuses an agent without a URL: one that was never to have one, and one that is still starting. */
 function agentUrl(agent: FileAgent, path: string, what: "upload" | "download", config: Config): string {
-  const { url, external, isMachineUrl } = agent;
+  const { url, external, instanceId } = agent;
   if (url === null && external) {
     const error = `workspace has no callback URL — chat ${what} requires push-mode + public URL`;
     throw new Refusal("upload.no_callback_url", { error });
   }
   if (url === null) throw new Refusal("upload.url_not_registered");
-  const check = checkPushUrl(url, isMachineUrl ? MACHINE_URL_POLICY : pushUrlPolicy(config));
+  const check = checkPushUrl(url, instanceId === undefined ? pushUrlPolicy(config) : MACHINE_URL_POLICY);
   if (!check.ok) throw new Refusal("a2a.not_routable");
   return url.replace(/\/+$/, "") + path;
 }
 
-function ownHeaders({ inboundSecret, isMachineUrl = false }: FileAgent): Record<string, string> {
-  return { Authorization: `Bearer ${inboundSecret}`, ...(isMachineUrl && { [MACHINE_CALL_HEADER]: "1" }) };
+function ownHeaders({ inboundSecret, instanceId }: FileAgent): Record<string, string> {
+  const mark = instanceId === undefined ? {} : { [MACHINE_CALL_HEADER]: "1" };
+  return { Authorization: `Bearer ${inboundSecret}`, ...mark };
 }
 
 async function callAgent(url: string, { signal, ...init }: RequestInit): Promise<Response> {

@@ -229,9 +229,10 @@ describe("a failure that may be a container's death", () => {
   it.each([
     [{ kind: "fetch_threw", reason: "reset" }, true],
     [{ kind: "not_sent", reason: "refused" }, true],
-    [answered(502), true],
-    [answered(503), true],
-    [answered(524), true],
+    [answered(502, "bad gateway"), true],
+    [answered(503, ""), true],
+    [answered(524, "<html>"), true],
+    [answered(503, '{"error":"busy"}'), false],
     [answered(200), false],
     [answered(429), false],
     [answered(500), false],

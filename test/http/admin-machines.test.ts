@@ -99,6 +99,31 @@ describe("a machine that nobody can stop", () => {
     });
   });
 
+  it("is not forgotten while it starts, because it may come to run", async () => {
+    const id = await aMachine();
+    await registered(id);
+    await until("its start is known", async () => (await env.WORKSPACE.getByName(id).lookAfterMachines()) === null);
+    // As a pause leaves it whose start is still under way.
+    await runInDurableObject(env.WORKSPACE.getByName(id), (_, { storage: { sql } }) => {
+      sql.exec("UPDATE machines SET state = 'starting', instance_id = NULL, wish = 0");
+    });
+    await env.WORKSPACE.getByName(id).wake();
+    expect(await forget(id, { instance_id: null })).toMatchObject({ status: 409, body: { code: "machine.starting" } });
+  });
+
+  it("is stopped when it came of a start that nobody knows any more", async () => {
+    const id = await aMachine();
+    await registered(id);
+    await until("its start is known", async () => (await env.WORKSPACE.getByName(id).lookAfterMachines()) === null);
+    const stray = machines.add(id);
+    const end = { kind: "started", instanceId: stray, url: null } as const;
+    await env.WORKSPACE.getByName(id).machineEnded({ operation: 999_999, end });
+    await until("the stray is gone", async () => !machines.runningFor(id).includes(stray));
+    expect(machines.runningFor(id)).toHaveLength(1);
+    await env.WORKSPACE.getByName(id).machineEnded({ operation: 999_999, end });
+    await until("all is settled", async () => (await env.WORKSPACE.getByName(id).lookAfterMachines()) === null);
+  });
+
   it("is not forgotten while it is wanted, nor where there is none", async () => {
     const id = await aMachine();
     await registered(id);

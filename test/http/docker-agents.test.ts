@@ -1,6 +1,7 @@
 import { env } from "cloudflare:test";
 import { describe, expect, inject, it } from "vitest";
 import { aDockerEngine } from "../support/machine-server.ts";
+import { aForm } from "../support/parcel-post.ts";
 import { aMessage, call } from "../support/platform.ts";
 import { until } from "../support/until.ts";
 import { tokenInContainer } from "../support/verb-calls.ts";
@@ -64,6 +65,34 @@ describe("the agent of a container", () => {
       status: 200,
       body: { id: container.id, url: `http://posthouse.test/workspaces/${container.id}/a2a` },
     });
+  });
+
+  it("is not taken for another one that answers at its address once it is gone", async () => {
+    const container = await aContainer();
+    await register(container, null);
+    await until("its port is known", async () => (await urlOf(container.id)) === inject("agentServer"));
+    const name = `ws-${container.id.slice(0, 12)}`;
+    const gone = (await docker.show()).containers.find((shown) => shown.name === name);
+    await fetch(`${docker.url}/v1.41/containers/${gone?.id}?force=true`, { method: "DELETE" });
+    const upload = await call(`/workspaces/${container.id}/chat/uploads`, {
+      token: ADMIN,
+      body: aForm(["a.txt", "secret"]),
+    });
+    expect(upload.status).toBe(502);
+    expect(await tell(container.id)).toMatchObject({
+      status: 503,
+      body: { code: "a2a.restarting", restarting: true },
+    });
+    expect((await tell(container.id)).body.delivery_confirmed).toBeUndefined();
+  });
+
+  it("takes files where its engine publishes it", async () => {
+    const container = await aContainer();
+    await register(container, null);
+    await until("its port is known", async () => (await urlOf(container.id)) === inject("agentServer"));
+    const path = `/workspaces/${container.id}/chat/download?path=/workspace/a.txt`;
+    const download = await call(path, { token: ADMIN });
+    expect(download.text).toContain("no such behaviour");
   });
 
   it("lets nobody else name a private address", async () => {

@@ -177,6 +177,17 @@ describe("what a creation and a change may not do", () => {
     });
   });
 
+  it("goes on, also where an earlier release forgot the reason", async () => {
+    const id = await aMachine();
+    const agent = await registered(id);
+    await runInDurableObject(env.WORKSPACE.getByName(id), (_instance, { storage: { sql } }) => {
+      sql.exec("UPDATE workspace SET status = 'failed', sample_error = ''");
+    });
+    await evictDurableObject(env.WORKSPACE.getByName(id));
+    const beat = { workspace_id: id, active_tasks: 1, uptime_seconds: 5 };
+    expect((await call("/registry/heartbeat", { token: agent.token, json: beat })).status).toBe(200);
+  });
+
   it("takes a tier of 0 for none, and keeps a workspace on its side of the platform", async () => {
     const id = await aMachine({ tier: 0 });
     expect(await listed(id)).toMatchObject({ tier: 3 });

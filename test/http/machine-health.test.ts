@@ -1,5 +1,6 @@
 import { env } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { CallReport } from "../../src/durable-objects/outbound-call/call.ts";
 import { PushAgent } from "../support/agent-server.ts";
 import { aMachine, callsOf, listed, machines, registered, ring, statusBecomes, tokenOf } from "../support/machines.ts";
 import { type Agent, call, poll, tell } from "../support/platform.ts";
@@ -100,7 +101,7 @@ describe("a machine that stopped by itself", () => {
   it("makes a gateway's answer in its place the word of its death, but only then", async () => {
     const id = await aMachine({ runtime: "codex" });
     const player = new PushAgent();
-    const agent = await registeredAt(id, player, "status/504");
+    const agent = await registeredAt(id, player, "text/504");
     expect((await tell({ id, token: "" }, "first")).status).toBe(504);
     expect(looksAt(id)).toBe(1);
     dies(id);
@@ -144,6 +145,56 @@ describe("a machine that stopped by itself", () => {
       await ring(id);
       return startsOf(id) === 8;
     });
+  });
+});
+
+describe("a word about a machine", () => {
+  const reportOf = (deadInstanceId: string | undefined, attempt: number): CallReport => ({
+    callId: "call",
+    attempt,
+    repeated: false,
+    outcome: {
+      delivered: "unknown",
+      reason: "reset",
+      reply: { kind: "refuse", code: "a2a.restarting", options: {} },
+      row: { status: "error", summary: "failed", errorDetail: "reset", toolTrace: null },
+      recorded: null,
+      usage: null,
+      durationMs: 1,
+      ...(deadInstanceId === undefined ? {} : { deadInstanceId }),
+    },
+  });
+
+  it("that comes late is about the one before, and replaces nothing", async () => {
+    const { id } = await aRunningMachine();
+    const [first] = machines.runningFor(id);
+    await call(`/workspaces/${id}/restart`, { method: "POST" });
+    await until("the next one runs", async () => startsOf(id) === 2 && machines.runningFor(id).length === 1);
+    await registered(id);
+    await until("its start is known", async () => (await env.WORKSPACE.getByName(id).lookAfterMachines()) === null);
+    expect((await env.WORKSPACE.getByName(id).reportCall(reportOf(first, 1))).outcome.ok).toBe(true);
+    await ring(id);
+    expect([startsOf(id), (await listed(id)).status]).toEqual([2, "online"]);
+  });
+
+  it("that comes twice replaces it once", async () => {
+    const { id } = await aRunningMachine();
+    const [instanceId] = machines.runningFor(id);
+    dies(id);
+    const report = reportOf(instanceId, 1);
+    await Promise.all([1, 2].map(() => env.WORKSPACE.getByName(id).reportCall(report)));
+    await until("the next one runs", async () => startsOf(id) === 2 && machines.runningFor(id).length === 1);
+    await registered(id);
+    await env.WORKSPACE.getByName(id).reportCall(report);
+    await ring(id);
+    expect(startsOf(id)).toBe(2);
+  });
+
+  it("is not asked for when an agent says in its own words that it is busy", async () => {
+    const id = await aMachine({ runtime: "codex" });
+    await registeredAt(id, new PushAgent(), "status/503");
+    expect((await tell({ id, token: "" }, "later")).status).toBe(202);
+    expect(looksAt(id)).toBe(0);
   });
 });
 
@@ -240,6 +291,25 @@ describe("an agent whose machine was restarted", () => {
       method: "message/send",
       params: { message: { metadata: { kind: "restart_context" } } },
     });
+  });
+
+  it("is called with it after it has registered, though it beats before", async () => {
+    const id = await aMachine({ runtime: "codex" });
+    const player = new PushAgent();
+    await registeredAt(id, player, "echo");
+    await call(`/workspaces/${id}/restart`, { method: "POST" });
+    await until("the next one runs", async () => startsOf(id) === 2 && machines.runningFor(id).length === 1);
+    await until("its start is known", async () => {
+      const { outcome } = await env.WORKSPACE.getByName(id).machineRows();
+      return outcome.ok && outcome.value.machines.every(({ state }) => state === "running");
+    });
+    await call("/registry/heartbeat", { token: tokenOf(id), json: { workspace_id: id } });
+    await registeredAt(id, player, "echo");
+    const received = await until("it is called", async () => {
+      const calls = await player.received();
+      return calls.length > 0 && calls;
+    });
+    expect(received.map(({ body }) => JSON.parse(body).params.message.metadata)).toEqual([{ kind: "restart_context" }]);
   });
 
   it("learns that its machine had stopped by itself", async () => {

@@ -118,3 +118,11 @@ it("lets marked calls pass to containers on this machine, unmarked, and only whe
   const without = aCaller({ allowPrivate: false });
   expect(await without(url, "a parcel", { "x-mark": MACHINE_CALL_HEADER })).toEqual(REFUSED);
 });
+
+it("says of a container that does not listen that nothing was sent, in open dev mode and outside it", async () => {
+  for (const allowPrivate of [true, false]) {
+    const call = aCaller({ allowPrivate, hasMachines: true });
+    const answer = await call("http://127.0.0.1:9/", "a parcel", { "x-mark": MACHINE_CALL_HEADER });
+    expect(answer).toEqual({ status: 502, body: "nothing listens at 127.0.0.1:9" });
+  }
+});

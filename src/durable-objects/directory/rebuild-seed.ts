@@ -5,9 +5,6 @@ import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import { deliveryModeOf } from "../workspace/profile-store.ts";
 import { type NodeRow, shownStatus } from "./node-store.ts";
 
-/** The board knew of the failure only that there was one. */
-const UNKNOWN_FAILURE = "failed before its object was rebuilt";
-
 /** What the tree and the board tell of a workspace, for the object that takes over. */
 export function rebuildSeed(node: NodeRow, path: Path, treeVersion: number): RebuildSeed {
   return {
@@ -28,7 +25,7 @@ export function rebuildSeed(node: NodeRow, path: Path, treeVersion: number): Reb
     agentCard: node.agent_card,
     status: statusWithoutTokens(node),
     createdAt: node.created_at,
-    sampleError: node.sample_error || (node.status === "failed" ? UNKNOWN_FAILURE : ""),
+    sampleError: node.sample_error,
     boardVersion: node.board_version + 1,
     monthlySpend: node.monthly_spend,
     lastOutboundAt: node.last_outbound_at,

@@ -159,14 +159,21 @@ export class OutboundCall extends DurableObject<Env> {
   }
 
   /** A failure that a dead container explains is looked into; whatever cannot be seen counts as alive. */
-  async #containerOf({ reportTo, instanceId }: CallIntent, observed: Observation): Promise<PushTarget["container"]> {
-    if (instanceId === undefined || !tellsOfDeath(observed)) return "none";
-    const machine = { workspaceId: reportTo, instanceId };
-    const seen = await within(machineStub(this.env, reportTo).look(machine), LOOK_TIMEOUT_MS).catch(() => "unknown");
-    return seen === "not_running" ? "dead" : "alive";
+  async #containerOf(intent: CallIntent, observed: Observation): Promise<PushTarget["container"]> {
+    if (intent.instanceId === undefined || !tellsOfDeath(observed)) return "none";
+    return (await this.#isGone(intent)) ? "dead" : "alive";
   }
 
-  async #observe({ url, body, bodyKey, isMachineUrl = false }: CallIntent): Promise<Observation> {
+  async #isGone({ reportTo, instanceId }: CallIntent): Promise<boolean> {
+    if (instanceId === undefined) return false;
+    const look = machineStub(this.env, reportTo).look({ workspaceId: reportTo, instanceId });
+    return (await within(look, LOOK_TIMEOUT_MS).catch(() => "unknown")) === "not_running";
+  }
+
+  async #observe(intent: CallIntent): Promise<Observation> {
+    const { url, body, bodyKey, isMachineUrl = false } = intent;
+    // Another machine may answer at the address of one that is gone.
+    if (isMachineUrl && (await this.#isGone(intent))) return { kind: "not_sent", reason: "its machine does not run" };
     const stored = bodyKey === null ? body : await this.#stored(bodyKey);
     // Nothing was sent, which is all that this kind says.
     if (stored === null) return { kind: "not_sent", reason: "the stored request is gone" };

@@ -61,8 +61,9 @@ export class Files implements Clock {
     const mode = deliveryModeOf(this.#core.profile.get());
     // An agent that polls is never to have a callback URL, whatever it registered.
     if (mode === "poll") return { mode, agent: { url: null, inboundSecret, external: true } };
-    const isMachineUrl = url !== null && this.#core.machines.serving()?.url === url;
-    return { mode, agent: { url, inboundSecret, external: isExternal(runtime), isMachineUrl } };
+    const instanceId = this.#core.machines.at(url);
+    const machine = instanceId === null ? {} : { instanceId };
+    return { mode, agent: { url, inboundSecret, external: isExternal(runtime), ...machine } };
   }
 
   renew(uploadId: string, now: number): boolean {

@@ -5,8 +5,6 @@ import type { RestartContext } from "../../domain/restart-context.ts";
 export interface WishFacts {
   readonly wishedAt: number;
   readonly platformUrl: string;
-  /** Path to text; brought to the machine with its first start, later ones find what the user made of it. */
-  readonly files: Readonly<Record<string, string>>;
   readonly resetSession: boolean;
   /** When it was wished because the machine before had stopped by itself, within the last hour. */
   readonly restarts: readonly number[];
@@ -35,7 +33,6 @@ export const NOTHING_WISHED: Wish = { number: 0, machine: "stopped", served: tru
 const NO_FACTS: WishFacts = {
   wishedAt: 0,
   platformUrl: "",
-  files: {},
   resetSession: false,
   restarts: [],
   context: null,
@@ -47,7 +44,6 @@ interface WishRow extends Record<string, SqlStorageValue> {
   served: number;
   wished_at: number;
   platform_url: string;
-  files: string;
   reset_session: number;
   restarts: string;
   context: string | null;
@@ -87,26 +83,42 @@ export class MachineStore {
     return known.machines.find((machine) => machine.start === start) ?? null;
   }
 
+  /** The machine whose own URL this is, as the backend told it; null for any other URL. */
+  at(url: string | null): string | null {
+    const serving = this.serving();
+    return url !== null && serving?.url === url ? serving.instanceId : null;
+  }
+
   /** Writes a wish, with what is known of it. */
   wish(wish: Wish, facts: WishFacts): void {
     this.#sql.exec(
       `INSERT INTO lifecycle (id, wish, machine, served, wished_at, platform_url, files, reset_session, restarts,
          context)
-       VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+       VALUES (1, ?, ?, ?, ?, ?, '{}', ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET wish = excluded.wish, machine = excluded.machine, served = excluded.served,
-         wished_at = excluded.wished_at, platform_url = excluded.platform_url, files = excluded.files,
+         wished_at = excluded.wished_at, platform_url = excluded.platform_url,
          reset_session = excluded.reset_session, restarts = excluded.restarts, context = excluded.context`,
       wish.number,
       wish.machine,
       wish.served ? 1 : 0,
       facts.wishedAt,
       facts.platformUrl,
-      JSON.stringify(facts.files),
       facts.resetSession ? 1 : 0,
       JSON.stringify(facts.restarts),
       facts.context && JSON.stringify(facts.context),
     );
     this.#cache = null;
+  }
+
+  /** What a machine is brought, path to text; read when one starts and not before. */
+  files(): Record<string, string> {
+    const [row] = this.#sql.exec<{ files: string }>("SELECT files FROM machine_files").toArray();
+    return row ? (JSON.parse(row.files) as Record<string, string>) : {};
+  }
+
+  putFiles(files: Readonly<Record<string, string>>): void {
+    if (Object.keys(files).length === 0) this.#sql.exec("DELETE FROM machine_files");
+    else this.#sql.exec("INSERT OR REPLACE INTO machine_files (id, files) VALUES (1, ?)", JSON.stringify(files));
   }
 
   put(machine: StoredMachine): void {
@@ -147,7 +159,6 @@ export class MachineStore {
         ? {
             wishedAt: wish.wished_at,
             platformUrl: wish.platform_url,
-            files: JSON.parse(wish.files) as Record<string, string>,
             resetSession: wish.reset_session === 1,
             restarts: JSON.parse(wish.restarts) as number[],
             context: wish.context === null ? null : (JSON.parse(wish.context) as RestartContext),

@@ -24,6 +24,8 @@ import { fail } from "./failed.ts";
 import type { StoredMachine, WishFacts } from "./machine-store.ts";
 import type { Errands } from "./turns.ts";
 
+/** Wishes are numbered from 1. */
+const NO_WISH = 0;
 /** What clients learn of a backend that failed; the reason stands in the log. */
 const PROVISIONING_FAILED = "provisioning failed";
 /** An operation without an outcome is handed over again this often: a hand-over may have been lost. */
@@ -92,11 +94,11 @@ export class Machines implements Clock, Errands {
     const { machines, profile } = this.#core;
     const before = machines.get().facts;
     const { lastSeen } = profile.get();
+    if (files !== null) machines.putFiles(files);
     const facts = {
       ...before,
       wishedAt: now,
       platformUrl: platformUrl === "" ? before.platformUrl : platformUrl,
-      files: files ?? before.files,
       resetSession,
       restarts: because === "asked" ? [] : before.restarts,
       context: because ? { reason: because, restartedAt: now, lastSeen, secretKeys: null } : null,
@@ -153,17 +155,21 @@ export class Machines implements Clock, Errands {
       profile.set({ status: "provisioning", url: null });
       events.record("WORKSPACE_PROVISIONING", JSON.stringify({ name, tier, runtime }), now * 1000);
     }
-    const { platformUrl, files, resetSession } = facts;
+    const { platformUrl, resetSession } = facts;
+    const files = machines.files();
     const hostDirectory = hostDirectoryOf(workspaceDir, workspaceAccess);
     const parentId = path.at(-2) ?? null;
     return { name, role, parentId, runtime, tier, hostDirectory, platformUrl, files, resetSession };
   }
 
-  /** How an operation ended; one that is not known any more has ended before. */
+  /** How an operation ended; one that is not known any more has ended before, or is of no use to anybody. */
   ended({ operation, end }: MachineReport, now: number): void {
     const known = this.#core.machines.get();
     const machine = known.machines.find((candidate) => candidate.operation === operation);
-    if (!machine) return;
+    if (!machine) {
+      if (end.kind === "started") this.#stopStray(operation, end.instanceId, now);
+      return;
+    }
     if (end.kind === "stopped" || end.kind === "not_stopped") {
       this.#write(known, afterStop(known, machine.start, end.kind === "stopped", now), machine);
     } else {
@@ -188,6 +194,8 @@ export class Machines implements Clock, Errands {
     const meant = known.machines.filter((machine) => machine.instanceId === instanceId);
     if (meant.length === 0) throw new Refusal("machine.not_found");
     if (meant.some((machine) => !isLeaving(machine, known.wish))) throw new Refusal("machine.wanted");
+    // Nobody knows yet whether there will be a machine.
+    if (meant.some(({ state }) => state === "starting")) throw new Refusal("machine.starting");
     for (const { start } of meant) machines.drop(start);
     const detail = JSON.stringify({ stop_failures: Math.max(...meant.map(({ stopFailures }) => stopFailures)) });
     const subject = instanceId ?? "unknown";
@@ -271,6 +279,15 @@ export class Machines implements Clock, Errands {
     return { operation, workspaceId, kind, instanceId, forGood: stopping && removedAt !== null };
   }
 
+  /** A machine came of a start that has no row any more: no machine runs without one, so it gets one and is stopped. */
+  #stopStray(operation: number, instanceId: string, now: number): void {
+    const { machines } = this.#core;
+    if (machines.get().machines.some((machine) => machine.instanceId === instanceId)) return;
+    const row = begin({ number: NO_WISH, machine: "stopped", served: true }, operation);
+    machines.put({ ...row, state: "running", instanceId, operation, handedAt: 0, url: null });
+    this.#advance(now);
+  }
+
   #write(before: Lifecycle, after: Lifecycle, touched: StoredMachine): void {
     const { machines } = this.#core;
     const machine = after.machines.find(({ start }) => start === touched.start);
@@ -284,8 +301,8 @@ export class Machines implements Clock, Errands {
     const { wish, facts } = machines.get();
     const context = facts.context && { ...facts.context, secretKeys };
     // A volume has them now, and what its user makes of them there is not written over.
-    const files = this.#settings.keepsVolumes ? {} : facts.files;
-    machines.wish(wish, { ...facts, files, resetSession: false, context });
+    if (this.#settings.keepsVolumes) machines.putFiles({});
+    machines.wish(wish, { ...facts, resetSession: false, context });
     const { status } = profile.get();
     if (url !== null && (status === "provisioning" || status === "online" || status === "degraded"))
       profile.set({ url });

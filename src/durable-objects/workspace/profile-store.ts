@@ -141,7 +141,7 @@ export class ProfileStore {
   commit(): void {
     const names = Object.keys(this.#pending) as (keyof Profile)[];
     if (names.length === 0) return;
-    requireReason(this.get());
+    if ("status" in this.#pending || "sampleError" in this.#pending) requireReason(this.get());
     const values = names.map((name) => storedValue(name, this.#pending[name]));
     this.#pending = {};
     this.#sql.exec(

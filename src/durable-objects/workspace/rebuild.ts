@@ -3,6 +3,7 @@ import type { Received } from "../../domain/delegation-received.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import { isExternal } from "../../domain/runtime.ts";
 import type { RebuildSeed } from "../../domain/workspace-seed.ts";
+import type { WorkspaceStatus } from "../../domain/workspace-status.ts";
 import type { ActivityEntry, FileEntry, QueueEntry, TokenEntry } from "../../ledgers/rebuild-source.ts";
 import { log } from "../../log.ts";
 import { EPOCH_SPAN } from "../shared/flush.ts";
@@ -93,16 +94,7 @@ export class Rebuild {
   /** Makes the tables. Everything that the old epochs gave out counts as known to the ledger. */
   begin(seed: RebuildSeed, inboundSecret: string): void {
     if (this.#schema.hasTables) throw superseded(this.standing().epoch);
-    const {
-      epoch,
-      boardVersion,
-      monthlySpend,
-      lastOutboundAt,
-      counters,
-      sampleError = "",
-      platformUrl,
-      ...facts
-    } = seed;
+    const { epoch, boardVersion, monthlySpend, lastOutboundAt, counters, sampleError, platformUrl, ...facts } = seed;
     const now = Date.now();
     this.#inTransaction(() => {
       this.#schema.prepare();
@@ -111,7 +103,7 @@ export class Rebuild {
         epoch,
         boardVersion,
         boardDue: now,
-        sampleError,
+        sampleError: reasonOf(seed.status, sampleError),
         markVersion: seed.treeVersion,
         hubThrough: epoch * EPOCH_SPAN,
         monthlySpend,
@@ -198,7 +190,7 @@ export class Rebuild {
     const { profile, tokens, calls } = this.#core;
     const { name, role, tier, runtime, path, treeVersion, budgetLimit, maxConcurrentTasks, status } = seed;
     const { boardVersion, epoch, platformUrl, workspaceDir = null, workspaceAccess = "none" } = seed;
-    const { sampleError = profile.get().sampleError } = seed;
+    const sampleError = reasonOf(status, seed.sampleError || profile.get().sampleError);
     if (profile.get().epoch >= epoch) throw superseded(profile.get().epoch);
     const placement = { name, role, tier, runtime, path, treeVersion, markVersion: treeVersion };
     const mount = { workspaceDir, workspaceAccess };
@@ -278,6 +270,11 @@ function forgottenMachine(epoch: number): StoredMachine {
     url: null,
   };
   return { ...nothing, start: epoch * EPOCH_SPAN, wish: 0, state: "unknown" };
+}
+
+/** The directory of an earlier release does not tell why a workspace failed. */
+function reasonOf(status: WorkspaceStatus, known = ""): string {
+  return known === "" && status === "failed" ? "the reason was not kept" : known;
 }
 
 function superseded(epoch: number): Refusal {

@@ -1,5 +1,6 @@
 import { restartMessage } from "../../domain/restart-context.ts";
 import type { Core } from "./core.ts";
+import { deliveryModeOf } from "./profile-store.ts";
 import type { Push } from "./push.ts";
 
 /**
@@ -9,8 +10,10 @@ import type { Push } from "./push.ts";
 export function tellRestart(core: Core, push: Push, now: number): void {
   const { inbox, profile, machines } = core;
   const { wish, facts } = machines.get();
-  const { workspaceId, name, status } = profile.get();
+  const { workspaceId, name, status, url } = profile.get();
   if (facts.context?.secretKeys == null || (status !== "online" && status !== "degraded")) return;
+  // One that is pushed to and only beats so far can be called once it has registered.
+  if (url === null && deliveryModeOf(profile.get()) === "push") return;
   machines.wish(wish, { ...facts, context: null });
   const messageId = crypto.randomUUID();
   const seq = inbox.append(

@@ -282,4 +282,13 @@ ALTER TABLE workspace ADD COLUMN workspace_dir TEXT;
 ALTER TABLE workspace ADD COLUMN workspace_access TEXT NOT NULL DEFAULT 'none';
 `,
   },
+  {
+    id: 7,
+    sql: `
+CREATE TABLE machine_files (id INTEGER PRIMARY KEY CHECK (id = 1), files TEXT NOT NULL CHECK (json_valid(files))) STRICT;
+INSERT INTO machine_files (id, files) SELECT 1, files FROM lifecycle WHERE files <> '{}';
+UPDATE lifecycle SET files = '{}' WHERE files <> '{}';
+UPDATE workspace SET sample_error = 'the reason was not kept' WHERE status = 'failed' AND sample_error = '';
+`,
+  },
 ];

@@ -472,7 +472,7 @@ export class Workspace extends DurableObject<Env> {
       () => {
         this.#messages.reach(senderOf(input.caller));
         const { name, url, status } = this.#core.profile.get();
-        const isMachineUrl = url !== null && this.#core.machines.serving()?.url === url;
+        const isMachineUrl = this.#core.machines.at(url) !== null;
         return { name, url, status, mode: this.#messages.deliveryMode(), isMachineUrl };
       },
       { unknown: input.caller ? "a2a.access_denied" : "workspace.not_found" },

@@ -46,7 +46,7 @@ async function machinesOf(c: AppContext, id: string, name: string): Promise<obje
     workspace_name: name,
     workspace_status: status,
     instance_id: machine.instanceId,
-    state: isLeaving(machine, wish) ? "stopping" : machine.state,
+    state: machine.state !== "starting" && isLeaving(machine, wish) ? "stopping" : machine.state,
     stop_failures: machine.stopFailures,
     next_attempt_at: machine.nextAt === 0 ? null : microsToTimestamp(machine.nextAt * 1000),
   }));

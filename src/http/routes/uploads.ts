@@ -3,7 +3,9 @@ import type { Config } from "../../config.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import type { UploadLimits } from "../../domain/upload.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
+import { machineStub } from "../../durable-objects/shared/stubs.ts";
 import { blobStoreOf } from "../../storage/blob-store.ts";
+import { within } from "../../time-limit.ts";
 import { checkReadablePath, type FileAgent, forwardUpload, readAgentFile } from "../../uploads/agent-files.ts";
 import { UPLOAD_IDLE_MS } from "../../uploads/body-reader.ts";
 import { receiveUpload, type UploadDeps } from "../../uploads/receive-upload.ts";
@@ -27,6 +29,7 @@ export const uploadRoutes = new Hono<AppEnv>()
     const access = workspaceAccess(c, id);
     const path = checkReadablePath(c.req.query("path"));
     const { agent } = await ask(c, workspaceOf(c, id).uploadTarget({ access }));
+    await requireMachine(c, id, agent);
     return readAgentFile(agent, path, c.var.config);
   })
   .on(["GET", "HEAD"], "/pending-uploads/:fileId/content", async (c) => {
@@ -47,6 +50,9 @@ export const uploadRoutes = new Hono<AppEnv>()
     return json(raced ? { acked: true, raced: true } : { acked: true });
   });
 
+/** How long a backend may take to say that a machine still runs. */
+const LOOK_TIMEOUT_MS = 8_000;
+
 /** Thrown by the first question to the object, before a byte is read: the files are not for us. */
 class PushAgent extends Error {
   constructor(readonly agent: FileAgent) {
@@ -61,6 +67,7 @@ async function receive(c: AppContext, id: string): Promise<Response> {
   const blobs = blobStoreOf(c.env);
   if (!blobs) {
     const { agent } = await ask(c, workspace.uploadTarget({ access }));
+    await requireMachine(c, id, agent);
     return forwardUpload(agent, c.req.raw, config);
   }
   let isKnown = false;
@@ -81,7 +88,10 @@ async function receive(c: AppContext, id: string): Promise<Response> {
   try {
     return json(await receiveUpload(id, c.req.raw, deps));
   } catch (error) {
-    if (error instanceof PushAgent) return forwardUpload(error.agent, c.req.raw, config);
+    if (error instanceof PushAgent) {
+      await requireMachine(c, id, error.agent);
+      return forwardUpload(error.agent, c.req.raw, config);
+    }
     // What is wrong with a body is only for who may send one.
     if (!isKnown) await ask(c, workspace.uploadTarget({ access }));
     throw error;
@@ -100,4 +110,12 @@ function limitsOf(config: Config): UploadLimits {
     requestBytesMax: config.UPLOAD_REQUEST_BYTES,
     filesMax: config.UPLOAD_FILES,
   };
+}
+
+/** Another machine may answer at the address of one that is gone, and must not get its files and its secret. */
+async function requireMachine(c: AppContext, workspaceId: string, { instanceId }: FileAgent): Promise<void> {
+  if (instanceId === undefined) return;
+  const look = machineStub(c.env, workspaceId).look({ workspaceId, instanceId });
+  const seen = await within(look, LOOK_TIMEOUT_MS).catch(() => "unknown");
+  if (seen === "not_running") throw new Refusal("upload.agent_unreachable");
 }
