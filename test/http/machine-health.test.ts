@@ -130,7 +130,7 @@ describe("a machine that stopped by itself", () => {
       last_sample_error:
         "the machine stopped by itself more than 5 times within an hour — see its log, then restart the workspace",
     });
-    expect((await eventTypesOf(id)).at(-1)).toBe("WORKSPACE_PROVISION_FAILED");
+    await until("it is recorded", async () => (await eventTypesOf(id)).at(-1) === "WORKSPACE_PROVISION_FAILED");
     expect(startsOf(id)).toBe(6);
     // People may restart it, and then it counts from the beginning.
     await call(`/workspaces/${id}/restart`, { method: "POST" });

@@ -16,6 +16,7 @@ ALTER TABLE calls DROP COLUMN activity_seq;
 ALTER TABLE queue DROP COLUMN activity_seq;
 DROP TABLE lifecycle;
 DROP TABLE machines;
+DROP TABLE machine_files;
 ALTER TABLE workspace DROP COLUMN mark_version;
 ALTER TABLE workspace DROP COLUMN workspace_dir;
 ALTER TABLE workspace DROP COLUMN workspace_access;
@@ -49,6 +50,22 @@ describe("the schema of a workspace", () => {
     expect((await poll(agent)).body).toHaveLength(1);
     const json = { target_id: target.id, task: "after it" };
     expect((await call(`/workspaces/${agent.id}/delegate`, { json, token: agent.token })).status).toBe(202);
+  });
+
+  it("finds a reason for what an earlier version left failed without one, and keeps every other", async () => {
+    const agent = await anAgent();
+    await quiet(agent.id);
+    for (const [before, after] of [
+      ["", "the reason was not kept"],
+      ["no disk", "no disk"],
+    ]) {
+      await runInDurableObject(env.WORKSPACE.getByName(agent.id), (_instance, { storage }) => {
+        storage.transactionSync(() => storage.sql.exec(SINCE_THE_FIRST_STEP));
+        storage.sql.exec("UPDATE workspace SET status = 'failed', sample_error = ?", before ?? "");
+        expect(new Schema(storage, WORKSPACE_SCHEMA).state).toBe("ready");
+        expect(storage.sql.exec("SELECT sample_error FROM workspace").one()).toEqual({ sample_error: after });
+      });
+    }
   });
 
   it("keeps a bookmark of before the first step that it applies to rows, where the runtime has bookmarks", async () => {
