@@ -150,6 +150,7 @@ describe("the backends of machines", () => {
     expect(parseConfig(variables).docker).toEqual({
       baseUrl: "http://localhost:2375",
       isLocal: true,
+      hostRoots: [],
       limits: {
         1: { memoryMb: 256, cpuShares: 1024 },
         2: { memoryMb: 512, cpuShares: 1024 },
@@ -158,6 +159,23 @@ describe("the backends of machines", () => {
       },
     });
     expect(parseConfig({ ...variables, DOCKER_TLS_VERIFY: "1" }).docker?.baseUrl).toBe("https://localhost:2375");
+  });
+
+  it("give containers the directories of the host that are named, and no other", () => {
+    const rootsOf = (WORKSPACE_DIR_ROOTS: string) => {
+      const { docker, findings } = parseConfig({ ...COMPLETE, DOCKER_HOST: "tcp://docker:2375", WORKSPACE_DIR_ROOTS });
+      return [docker?.hostRoots, findings];
+    };
+    expect(rootsOf("")).toEqual([[], []]);
+    expect(rootsOf(" /work, /home/agents ,,")).toEqual([["/work", "/home/agents"], []]);
+    for (const bad of ["/", "/etc", "/run/x", "work", "/work/../etc"]) {
+      expect(rootsOf(`/srv,${bad}`), bad).toEqual([
+        ["/srv"],
+        [
+          "WORKSPACE_DIR_ROOTS has entries that are not used: each is an absolute path without .. outside the system's directories",
+        ],
+      ]);
+    }
   });
 
   it("are called through the binding of npm start, wherever the engine is", () => {
