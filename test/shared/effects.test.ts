@@ -49,6 +49,20 @@ describe("an effect", () => {
     );
   });
 
+  it("is owed to its receiver until that has confirmed it, told by its kind and a field", async () => {
+    await withEffects(
+      async () => "told",
+      async (effects) => {
+        const effect = effects.add("receiver", "placed", { workspaceDir: null }, START);
+        effects.add("another", "placed", { name: "n" }, START);
+        effects.add("third", "created", { workspaceDir: "/work" }, START);
+        expect([...effects.owed("placed", "workspaceDir")]).toEqual(["receiver"]);
+        await effects.tell(effect, START);
+        expect([...effects.owed("placed", "workspaceDir")]).toEqual([]);
+      },
+    );
+  });
+
   it("is repeated after a failure, later each time, and keeps its payload", async () => {
     const seen: string[] = [];
     await withEffects(

@@ -94,7 +94,7 @@ export interface OrgImported extends ImportPlan {
 /** Ids that go, and the groups that they belong to. */
 export interface RemovedDuplicates {
   readonly removed: readonly string[];
-  readonly kept: readonly DuplicateGroup[];
+  readonly kept?: readonly DuplicateGroup[];
   readonly pending: boolean;
 }
 

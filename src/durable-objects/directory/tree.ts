@@ -158,11 +158,12 @@ export class Tree {
     const { workspace_dir: _, collapsed, ...shown } = change;
     const changed = { ...shown, ...(collapsed === undefined ? {} : { collapsed: collapsed === 1 }) };
     const along = change.parent_id === undefined ? [] : this.#nodes.descendants(node.id);
-    const place = (
-      { name, role, tier, runtime, workspace_dir: workspaceDir, id }: NodeRow,
-      told: Placement["changed"],
-    ) => {
-      const facts = { name, role, tier, runtime, workspaceDir, path: this.#nodes.path(id) };
+    const owed = this.#effects.owed("placed", "workspaceDir");
+    const place = (row: NodeRow, told: Placement["changed"]) => {
+      const { name, role, tier, runtime, workspace_dir: workspaceDir, id } = row;
+      // Objects of an older release know no directory. A word that was not heard yet is overtaken by this one.
+      const isNews = owed.has(id) || (id === node.id && change.workspace_dir !== undefined);
+      const facts = { name, role, tier, runtime, ...(isNews && { workspaceDir }), path: this.#nodes.path(id) };
       const placement: Placement = { ...facts, treeVersion, changed: told };
       return this.#effects.add(id, "placed", placement, now);
     };

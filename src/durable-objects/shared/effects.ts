@@ -104,6 +104,16 @@ export class Effects implements Clock {
     }
   }
 
+  /** Who has not yet confirmed an effect of this kind with this field in its payload. */
+  owed(kind: string, field: string): ReadonlySet<string> {
+    const rows = this.#sql.exec<{ receiver: string }>(
+      "SELECT DISTINCT receiver FROM effects WHERE kind = ? AND json_type(payload, ?) IS NOT NULL",
+      kind,
+      `$.${field}`,
+    );
+    return new Set(rows.toArray().map(({ receiver }) => receiver));
+  }
+
   /** Forgets what a receiver is not to hear any more; call inside the turn of whatever takes its place. */
   withdraw(receiver: string): void {
     this.#sql.exec("DELETE FROM effects WHERE receiver = ?", receiver);
