@@ -95,7 +95,7 @@ const TEXTS = z.object({
   /** The organisation served here; when set, TenantGuard is on. */
   MOLECULE_ORG_ID: z.string().default(""),
   /** Browser origins, comma separated. */
-  CORS_ORIGINS: z.string().default("http://localhost:3000,http://localhost:3001"),
+  CORS_ORIGINS: z.string().optional(),
   /** The URL that agents use, where it is not the one of the request. */
   EXTERNAL_PLATFORM_URL: z.string().default(""),
   /** Commit that is running, shown by /buildinfo. */
@@ -158,6 +158,9 @@ export interface DockerSettings {
   readonly hostRoots: readonly string[];
   readonly limits: Readonly<Record<1 | 2 | 3 | 4, TierLimits>>;
 }
+
+/** The canvas as its developers run it. */
+const LOCAL_CANVASES = ["http://localhost:3000", "http://localhost:3001"];
 
 type Numbers = { readonly [Name in keyof typeof NUMBERS]: number };
 
@@ -236,6 +239,7 @@ export function parseConfig(env: Record<string, unknown>): Config {
   if (devMode) findings.push("open dev mode: requests without a bearer are admitted");
   if (texts.ADMIN_TOKEN === "" && !devMode) findings.push("ADMIN_TOKEN is not set: no admin route can be used");
   const production = environment === "production" || environment === "prod";
+  const upstream = upstreamOf(texts, findings);
   return {
     ...numbers,
     environment,
@@ -249,7 +253,7 @@ export function parseConfig(env: Record<string, unknown>): Config {
     neonFetchEndpoint: texts.NEON_FETCH_ENDPOINT,
     deploymentId: texts.DEPLOYMENT_ID,
     organisationId: texts.MOLECULE_ORG_ID.trim(),
-    corsOrigins: new Set(listOf(texts.CORS_ORIGINS)),
+    corsOrigins: new Set(originsOf(texts, upstream, findings)),
     externalPlatformUrl: texts.EXTERNAL_PLATFORM_URL.replace(/\/+$/, ""),
     gitSha: texts.GIT_SHA,
     openRegistration: texts.OPEN_REGISTRATION,
@@ -257,7 +261,7 @@ export function parseConfig(env: Record<string, unknown>): Config {
     localPlatform: texts.LOCAL_PLATFORM,
     delegations,
     controlPlane: controlPlaneOf(texts, findings),
-    upstream: upstreamOf(texts, findings),
+    upstream,
     docker: dockerOf(texts, numbers, env.DOCKER !== undefined, findings),
     inMemoryMachines: wantsInMemoryMachines(texts.PROVISIONER, production, findings),
     findings,
@@ -299,6 +303,14 @@ function upstreamOf(texts: Texts, findings: string[]): UpstreamSettings | null {
   }
   if (organisationSlug === "") findings.push("canvas sessions are off: MOLECULE_ORG_SLUG is not set");
   return { baseUrl, organisationSlug };
+}
+
+/** Where users sign in, a page on their own machine must not act with their cookies unless somebody said so. */
+function originsOf(texts: Texts, upstream: UpstreamSettings | null, findings: string[]): readonly string[] {
+  if (texts.CORS_ORIGINS !== undefined) return listOf(texts.CORS_ORIGINS);
+  if (upstream === null) return LOCAL_CANVASES;
+  findings.push("CORS_ORIGINS is not set: no page but the platform's own acts for who is signed in");
+  return [];
 }
 
 /** Http or https, without credentials, query and slash at the end; null for anything else. */
