@@ -117,6 +117,22 @@ describe("an effect", () => {
     );
   });
 
+  it("that was set aside waits for no other that is tried again and again", async () => {
+    await withEffects(
+      () => Promise.reject(new Error("away")),
+      async (effects, sql) => {
+        sql.exec(
+          `WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 501)
+           INSERT INTO effects (receiver, kind, payload, created_at, attempts)
+           SELECT n, 'removed', '{}', 0, iif(n = 501, 1, 2) FROM numbers`,
+        );
+        effects.retrySetAside(START);
+        expect(effects.setAside()).toBe(1);
+        expect(sql.exec("SELECT receiver FROM effects WHERE next_at IS NULL").one()).toEqual({ receiver: "500" });
+      },
+    );
+  });
+
   it("is told by one at a time, and a failure after its end leaves nothing behind", async () => {
     const answer = Promise.withResolvers<Delivery>();
     await withEffects(

@@ -124,10 +124,14 @@ export class Effects implements Clock {
     return this.#sql.exec<{ count: number }>("SELECT count(*) AS count FROM effects WHERE next_at IS NULL").one().count;
   }
 
-  /** Tries those again; the daily scrub calls it. What could not be told for a day may be told now. */
+  /**
+   * Tries those again, the least tried first, so that each has its turn; the daily scrub calls it. What could not be
+   * told for a day may be told now.
+   */
   retrySetAside(now: number): void {
     this.#sql.exec(
-      "UPDATE effects SET next_at = ? WHERE effect IN (SELECT effect FROM effects WHERE next_at IS NULL LIMIT ?)",
+      `UPDATE effects SET next_at = ? WHERE effect IN
+         (SELECT effect FROM effects WHERE next_at IS NULL ORDER BY attempts, effect LIMIT ?)`,
       now,
       RETRY_MAX,
     );
