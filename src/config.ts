@@ -7,6 +7,7 @@ import {
 } from "./domain/delegation-settings.ts";
 import { parseDockerHost } from "./domain/docker-host.ts";
 import { readSealingKey, type SealingKey, type SealingKeys } from "./domain/sealing-key.ts";
+import { isAllowedDirectory } from "./domain/workspace-creation.ts";
 
 /** Exactly "1" is on; anything else is off. */
 const flag = z
@@ -94,7 +95,7 @@ const TEXTS = z.object({
   /** The organisation served here; when set, TenantGuard is on. */
   MOLECULE_ORG_ID: z.string().default(""),
   /** Browser origins, comma separated. */
-  CORS_ORIGINS: z.string().default("http://localhost:3000,http://localhost:3001"),
+  CORS_ORIGINS: z.string().optional(),
   /** The URL that agents use, where it is not the one of the request. */
   EXTERNAL_PLATFORM_URL: z.string().default(""),
   /** Commit that is running, shown by /buildinfo. */
@@ -121,6 +122,8 @@ const TEXTS = z.object({
   DOCKER_HOST: z.string().default(""),
   /** `tcp` in DOCKER_HOST means https. */
   DOCKER_TLS_VERIFY: flag,
+  /** Directories of the engine's host, comma separated: what is in none of them is never mounted into a container. */
+  WORKSPACE_DIR_ROOTS: z.string().default(""),
   /** `in_memory` starts no machine and says that it did: for tests only. */
   PROVISIONER: z.string().default(""),
   /** Set by `npm start` alone: the cron route, and what browsers may do on an open platform. */
@@ -151,8 +154,13 @@ export interface DockerSettings {
   readonly baseUrl: string;
   /** A port that the engine publishes on its loopback address is one of ours. */
   readonly isLocal: boolean;
+  /** Containers may be given these directories of the host and what is below them; without any, none. */
+  readonly hostRoots: readonly string[];
   readonly limits: Readonly<Record<1 | 2 | 3 | 4, TierLimits>>;
 }
+
+/** The canvas as its developers run it. */
+const LOCAL_CANVASES = ["http://localhost:3000", "http://localhost:3001"];
 
 type Numbers = { readonly [Name in keyof typeof NUMBERS]: number };
 
@@ -231,6 +239,7 @@ export function parseConfig(env: Record<string, unknown>): Config {
   if (devMode) findings.push("open dev mode: requests without a bearer are admitted");
   if (texts.ADMIN_TOKEN === "" && !devMode) findings.push("ADMIN_TOKEN is not set: no admin route can be used");
   const production = environment === "production" || environment === "prod";
+  const upstream = upstreamOf(texts, findings);
   return {
     ...numbers,
     environment,
@@ -244,11 +253,7 @@ export function parseConfig(env: Record<string, unknown>): Config {
     neonFetchEndpoint: texts.NEON_FETCH_ENDPOINT,
     deploymentId: texts.DEPLOYMENT_ID,
     organisationId: texts.MOLECULE_ORG_ID.trim(),
-    corsOrigins: new Set(
-      texts.CORS_ORIGINS.split(",")
-        .map((origin) => origin.trim())
-        .filter((origin) => origin !== ""),
-    ),
+    corsOrigins: new Set(originsOf(texts, upstream, findings)),
     externalPlatformUrl: texts.EXTERNAL_PLATFORM_URL.replace(/\/+$/, ""),
     gitSha: texts.GIT_SHA,
     openRegistration: texts.OPEN_REGISTRATION,
@@ -256,7 +261,7 @@ export function parseConfig(env: Record<string, unknown>): Config {
     localPlatform: texts.LOCAL_PLATFORM,
     delegations,
     controlPlane: controlPlaneOf(texts, findings),
-    upstream: upstreamOf(texts, findings),
+    upstream,
     docker: dockerOf(texts, numbers, env.DOCKER !== undefined, findings),
     inMemoryMachines: wantsInMemoryMachines(texts.PROVISIONER, production, findings),
     findings,
@@ -300,6 +305,14 @@ function upstreamOf(texts: Texts, findings: string[]): UpstreamSettings | null {
   return { baseUrl, organisationSlug };
 }
 
+/** Where users sign in, a page on their own machine must not act with their cookies unless somebody said so. */
+function originsOf(texts: Texts, upstream: UpstreamSettings | null, findings: string[]): readonly string[] {
+  if (texts.CORS_ORIGINS !== undefined) return listOf(texts.CORS_ORIGINS);
+  if (upstream === null) return LOCAL_CANVASES;
+  findings.push("CORS_ORIGINS is not set: no page but the platform's own acts for who is signed in");
+  return [];
+}
+
 /** Http or https, without credentials, query and slash at the end; null for anything else. */
 function baseUrlOf(given: string): string | null {
   const url = URL.parse(given);
@@ -322,6 +335,7 @@ function dockerOf(texts: Texts, numbers: Numbers, hasBinding: boolean, findings:
   return {
     baseUrl: host.kind === "socket" || hasBinding ? DOCKER_BINDING_URL : host.url,
     isLocal: host.kind === "socket" || host.isLocal,
+    hostRoots: hostRootsOf(texts.WORKSPACE_DIR_ROOTS, findings),
     limits: {
       1: { memoryMb: numbers.TIER1_MEMORY_MB, cpuShares: numbers.TIER1_CPU_SHARES },
       2: { memoryMb: numbers.TIER2_MEMORY_MB, cpuShares: numbers.TIER2_CPU_SHARES },
@@ -329,6 +343,18 @@ function dockerOf(texts: Texts, numbers: Numbers, hasBinding: boolean, findings:
       4: { memoryMb: numbers.TIER4_MEMORY_MB, cpuShares: numbers.TIER4_CPU_SHARES },
     },
   };
+}
+
+/** A finding names no entry: everybody may read it, and the directories of a host are nobody's business. */
+function hostRootsOf(given: string, findings: string[]): readonly string[] {
+  const entries = listOf(given);
+  const roots = entries.filter(isAllowedDirectory);
+  if (roots.length < entries.length) {
+    findings.push(
+      "WORKSPACE_DIR_ROOTS has entries that are not used: each is an absolute path without .. outside the system's directories",
+    );
+  }
+  return roots;
 }
 
 function wantsInMemoryMachines(provisioner: string, production: boolean, findings: string[]): boolean {
@@ -352,6 +378,13 @@ function sealingKey(name: string, text: string, findings: string[]): SealingKey 
   if (key === null && text.trim() !== "")
     findings.push(`${name} must be 32 bytes in base64 or hexadecimal; it is not used`);
   return key;
+}
+
+function listOf(text: string): string[] {
+  return text
+    .split(",")
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== "");
 }
 
 function textOf(value: unknown): string | undefined {

@@ -150,6 +150,7 @@ describe("the backends of machines", () => {
     expect(parseConfig(variables).docker).toEqual({
       baseUrl: "http://localhost:2375",
       isLocal: true,
+      hostRoots: [],
       limits: {
         1: { memoryMb: 256, cpuShares: 1024 },
         2: { memoryMb: 512, cpuShares: 1024 },
@@ -158,6 +159,23 @@ describe("the backends of machines", () => {
       },
     });
     expect(parseConfig({ ...variables, DOCKER_TLS_VERIFY: "1" }).docker?.baseUrl).toBe("https://localhost:2375");
+  });
+
+  it("give containers the directories of the host that are named, and no other", () => {
+    const rootsOf = (WORKSPACE_DIR_ROOTS: string) => {
+      const { docker, findings } = parseConfig({ ...COMPLETE, DOCKER_HOST: "tcp://docker:2375", WORKSPACE_DIR_ROOTS });
+      return [docker?.hostRoots, findings];
+    };
+    expect(rootsOf("")).toEqual([[], []]);
+    expect(rootsOf(" /work, /home/agents ,,")).toEqual([["/work", "/home/agents"], []]);
+    for (const bad of ["/", "/etc", "/run/x", "work", "/work/../etc"]) {
+      expect(rootsOf(`/srv,${bad}`), bad).toEqual([
+        ["/srv"],
+        [
+          "WORKSPACE_DIR_ROOTS has entries that are not used: each is an absolute path without .. outside the system's directories",
+        ],
+      ]);
+    }
   });
 
   it("are called through the binding of npm start, wherever the engine is", () => {
@@ -197,16 +215,37 @@ describe("the backends of machines", () => {
   });
 });
 
+describe("pages of other origins", () => {
+  it("are the canvas on the developer's machine, but not where users sign in, which is a finding", () => {
+    const origins = (variables: object) => {
+      const { corsOrigins, findings } = parseConfig({ ...COMPLETE, MOLECULE_ORG_SLUG: "acme", ...variables });
+      return [[...corsOrigins], findings];
+    };
+    const CP_UPSTREAM_URL = "https://cp.test";
+    const local = ["http://localhost:3000", "http://localhost:3001"];
+    expect(origins({})).toEqual([local, []]);
+    expect(origins({ CORS_ORIGINS: "" })).toEqual([[], []]);
+    expect(origins({ CP_UPSTREAM_URL })).toEqual([
+      [],
+      ["CORS_ORIGINS is not set: no page but the platform's own acts for who is signed in"],
+    ]);
+    expect(origins({ CP_UPSTREAM_URL, CORS_ORIGINS: "" })).toEqual([[], []]);
+    expect(origins({ CP_UPSTREAM_URL, CORS_ORIGINS: local[0] })).toEqual([[local[0]], []]);
+  });
+});
+
 describe("the control plane behind /cp/", () => {
+  const SIGNED_IN = { ...COMPLETE, CORS_ORIGINS: "https://canvas.test" };
+
   it("is none unless it is named, and knows sessions by the organisation's slug", () => {
     expect(parseConfig({ ...COMPLETE, MOLECULE_ORG_SLUG: "acme" })).toMatchObject({ upstream: null, findings: [] });
-    const variables = { ...COMPLETE, CP_UPSTREAM_URL: " https://cp.test/base/ ", MOLECULE_ORG_SLUG: " acme " };
+    const variables = { ...SIGNED_IN, CP_UPSTREAM_URL: " https://cp.test/base/ ", MOLECULE_ORG_SLUG: " acme " };
     const upstream = { baseUrl: "https://cp.test/base", organisationSlug: "acme" };
     expect(parseConfig(variables)).toMatchObject({ upstream, findings: [] });
   });
 
   it("is passed on to without a slug, which is a finding", () => {
-    expect(parseConfig({ ...COMPLETE, CP_UPSTREAM_URL: "http://cp.test" })).toMatchObject({
+    expect(parseConfig({ ...SIGNED_IN, CP_UPSTREAM_URL: "http://cp.test" })).toMatchObject({
       upstream: { baseUrl: "http://cp.test", organisationSlug: "" },
       findings: ["canvas sessions are off: MOLECULE_ORG_SLUG is not set"],
     });

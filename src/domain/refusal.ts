@@ -150,7 +150,7 @@ export const REFUSALS = {
   },
   "workspace.operator_fields": {
     status: 403,
-    error: "only an operator may change tier, runtime, parent_id or workspace_dir",
+    error: "only an operator may change tier, runtime, parent_id, workspace_dir or workspace_access",
     hint: "A workspace's own token may change its name, role, position and collapsed; leave the named fields to an operator.",
   },
   "machine.not_found": {

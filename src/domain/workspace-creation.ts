@@ -33,6 +33,8 @@ const FORBIDDEN = /[{}[\]|>*&!\r\n]/;
 const SYSTEM_DIRECTORIES: ReadonlySet<string> = new Set([
   "etc",
   "var",
+  "run",
+  "root",
   "proc",
   "sys",
   "dev",
@@ -40,6 +42,9 @@ const SYSTEM_DIRECTORIES: ReadonlySet<string> = new Set([
   "sbin",
   "bin",
   "lib",
+  "lib32",
+  "lib64",
+  "libx32",
   "usr",
 ]);
 const WORKSPACE_ACCESS = ["none", "read_only", "read_write"] as const;
@@ -97,9 +102,21 @@ function checkText(field: string, value: string | undefined, bytesMax: number, f
 
 /** Absolute, outside the system's own and not above them, without a way up: a machine may be given it. */
 export function isAllowedDirectory(path: string): boolean {
-  const [top] = path.split("/").filter((part) => part !== "" && part !== ".");
-  const isInside = top !== undefined && !SYSTEM_DIRECTORIES.has(top);
-  return path.startsWith("/") && !path.split("/").includes("..") && isInside;
+  const segments = segmentsOf(path);
+  const [top] = segments ?? [];
+  return segments !== null && top !== undefined && !SYSTEM_DIRECTORIES.has(top);
+}
+
+/** Whether a directory is one of the roots or below one, name by name: `/work2` is not below `/work`. */
+export function isWithin(path: string, roots: readonly string[]): boolean {
+  const segments = segmentsOf(path);
+  return segments !== null && roots.some((root) => segmentsOf(root)?.every((name, at) => segments[at] === name));
+}
+
+/** The names of an absolute path from the top; null for any other, and for one with a way up. */
+function segmentsOf(path: string): readonly string[] | null {
+  const names = path.split("/").filter((name) => name !== "" && name !== ".");
+  return path.startsWith("/") && !names.includes("..") ? names : null;
 }
 
 /** An access by its name, `none` where nobody gave one; null for what is no access. */

@@ -2,7 +2,14 @@ import * as z from "zod";
 import type { Path } from "./hierarchy.ts";
 import { Refusal } from "./refusal.ts";
 import { isStorableText } from "./text.ts";
-import { checkName, checkRole, checkRuntime, isAllowedDirectory } from "./workspace-creation.ts";
+import {
+  checkName,
+  checkRole,
+  checkRuntime,
+  isAllowedDirectory,
+  type WorkspaceAccess,
+  workspaceAccessOf,
+} from "./workspace-creation.ts";
 import { canonicalWorkspaceId } from "./workspace-id.ts";
 
 /** What `PATCH /workspaces/:id` changes; what is absent stays. */
@@ -13,6 +20,7 @@ export interface WorkspacePatch {
   readonly runtime?: string;
   readonly parentId?: string | null;
   readonly workspaceDir?: string | null;
+  readonly workspaceAccess?: WorkspaceAccess;
   readonly collapsed?: boolean;
   readonly position?: { readonly x: number; readonly y: number };
 }
@@ -27,6 +35,7 @@ export interface Placement {
   readonly tier: number;
   readonly runtime: string;
   readonly workspaceDir?: string | null;
+  readonly workspaceAccess?: WorkspaceAccess;
   readonly path: Path;
   readonly treeVersion: number;
   /** The changed fields under their names on the wire; none for one that moves along with its ancestor. */
@@ -41,6 +50,7 @@ const PATCH = z.object({
   runtime: text.min(1).optional(),
   parent_id: z.string().nullable().optional(),
   workspace_dir: text.nullable().optional(),
+  workspace_access: text.nullable().optional(),
   collapsed: z.boolean().optional(),
   x: z.number().optional(),
   y: z.number().optional(),
@@ -52,6 +62,7 @@ const OPERATORS_FIELDS = {
   runtime: "runtime",
   parentId: "parent_id",
   workspaceDir: "workspace_dir",
+  workspaceAccess: "workspace_access",
 } as const;
 
 /** Refuses an agent that would change its own rights; its name, role and looks are its own. */
@@ -70,11 +81,13 @@ export function readPatch(body: object): WorkspacePatch {
     const field = String(result.error.issues[0]?.path.join("."));
     throw new Refusal("workspace.invalid_fields", { error: `invalid ${field}`, details: { field } });
   }
-  const { name, role, tier, runtime, parent_id, workspace_dir, collapsed, x, y } = result.data;
+  const { name, role, tier, runtime, parent_id, workspace_dir, workspace_access, collapsed, x, y } = result.data;
   checkName(name);
   checkRole(role);
   checkRuntime(runtime);
   if (workspace_dir && !isAllowedDirectory(workspace_dir)) throw new Refusal("workspace.invalid_directory");
+  const workspaceAccess = workspaceAccessOf(workspace_access);
+  if (workspaceAccess === null) throw new Refusal("workspace.invalid_access");
   if ((x === undefined) !== (y === undefined)) {
     throw new Refusal("workspace.invalid_fields", { error: "x and y belong together" });
   }
@@ -85,9 +98,15 @@ export function readPatch(body: object): WorkspacePatch {
     ...(runtime === undefined ? {} : { runtime }),
     ...(parent_id === undefined ? {} : { parentId: parentOf(parent_id) }),
     ...(workspace_dir === undefined ? {} : { workspaceDir: workspace_dir || null }),
+    ...(workspace_access === undefined ? {} : { workspaceAccess }),
     ...(collapsed === undefined ? {} : { collapsed }),
     ...(x === undefined || y === undefined ? {} : { position: { x, y } }),
   };
+}
+
+/** Whether what a machine is given of its host, or may do there, changes: the one that runs keeps what it has. */
+export function needsRestart({ workspaceDir, workspaceAccess }: WorkspacePatch): boolean {
+  return workspaceDir !== undefined || workspaceAccess !== undefined;
 }
 
 function parentOf(given: string | null): string | null {

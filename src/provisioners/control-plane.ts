@@ -1,5 +1,6 @@
 import type { ControlPlaneSettings } from "../config.ts";
 import { jsonBytes } from "../domain/org-template.ts";
+import { cutCodePoints } from "../domain/text.ts";
 import { type Call, type Exchange, exchange, type Fetch, isSuccess, objectOf } from "../exchange.ts";
 import { log } from "../log.ts";
 import { machineEnv, secretsOf } from "./machine-env.ts";
@@ -21,6 +22,19 @@ const TIMEOUT_MS = 120_000;
 const FILES_BYTES_MAX = 1024 * 1024;
 /** Here the agent gets its token with its first registration. */
 const TOKEN_FILE = ".auth_token";
+/** What machines say that will not come up again by themselves; anything else may be on its way. */
+const DEAD_STATES: ReadonlySet<string> = new Set([
+  "stopped",
+  "stopping",
+  "shutting-down",
+  "shutting_down",
+  "terminated",
+  "failed",
+  "exited",
+  "dead",
+  "deleted",
+]);
+const STATE_LENGTH_MAX = 50;
 
 type Answer = Extract<Exchange, { kind: "answered" }>;
 
@@ -76,7 +90,11 @@ export class ControlPlaneProvisioner implements Provisioner {
     if (!isSuccess(answer.status)) return { kind: "unknown", reason: this.#words(answer) };
     const state = objectOf(answer.text)?.state;
     if (typeof state !== "string") return { kind: "unknown", reason: "the control plane told no state" };
-    return { kind: state === "running" ? "running" : "not_running" };
+    const known = state.toLowerCase();
+    if (known === "running") return { kind: "running" };
+    if (DEAD_STATES.has(known)) return { kind: "not_running" };
+    const shown = cutCodePoints(this.#reason(state), STATE_LENGTH_MAX);
+    return { kind: "unknown", reason: `the control plane told the state "${shown}"` };
   }
 
   async console(workspaceId: string): Promise<string> {

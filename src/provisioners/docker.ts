@@ -1,6 +1,7 @@
 import * as z from "zod";
 import type { DockerSettings } from "../config.ts";
 import { imageOf } from "../domain/runtime.ts";
+import { isWithin } from "../domain/workspace-creation.ts";
 import { type Exchange, objectOf } from "../exchange.ts";
 import {
   AGENT_PORT,
@@ -78,6 +79,9 @@ export class DockerProvisioner implements Provisioner {
   }
 
   async #start(order: StartOrder): Promise<StartOutcome> {
+    if (order.hostDirectory && !isWithin(order.hostDirectory.path, this.#settings.hostRoots)) {
+      return { kind: "refused", reason: "the workspace's directory is in none of WORKSPACE_DIR_ROOTS" };
+    }
     const archive = archiveOf(order.files);
     if (archive === null) return { kind: "refused", reason: "a file's path cannot be written" };
     const obstacle = (await this.#prepareNetwork(order)) ?? (await this.#prepareSession(order));

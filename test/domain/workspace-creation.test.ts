@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Refusal } from "../../src/domain/refusal.ts";
-import { CREATE_WORKSPACE, checkCreation, hostDirectoryOf } from "../../src/domain/workspace-creation.ts";
+import { CREATE_WORKSPACE, checkCreation, hostDirectoryOf, isWithin } from "../../src/domain/workspace-creation.ts";
 
 function check(fields: Record<string, unknown>): string {
   try {
@@ -76,7 +76,7 @@ describe("the field rules", () => {
   });
 
   it("let a directory be absolute, outside the system's, without a way up", () => {
-    for (const path of ["/work", "/home/me/..a", "/etcetera", "/usrlocal/x", "/home/etc", "//work/./x/", ""])
+    for (const path of ["/work", "/home", "/home/me/..a", "/etcetera", "/usrlocal/x", "/home/etc", "//work/./x/", ""])
       expect(check({ workspace_dir: path })).toBe("ok");
     for (const path of [
       "home",
@@ -87,6 +87,11 @@ describe("the field rules", () => {
       "/var/x",
       "/usr/",
       "/proc/1",
+      "/run/docker.sock",
+      "/root",
+      "/lib64",
+      "/lib32/x",
+      "/libx32",
       "//etc",
       "/./etc",
       "/",
@@ -94,6 +99,30 @@ describe("the field rules", () => {
     ]) {
       expect(check({ workspace_dir: path }), path).toBe("invalid workspace directory");
     }
+  });
+
+  it("find a directory below a root by whole names, and none without a root", () => {
+    const roots = ["/srv/a/", "/work"];
+    for (const path of ["/work", "/work/", "/work/shop", "//work/./shop", "/srv/a", "/srv/a/b/c"]) {
+      expect(isWithin(path, roots), path).toBe(true);
+    }
+    for (const path of [
+      "/",
+      "",
+      "work",
+      "./work",
+      "/work2",
+      "/wor",
+      "/srv",
+      "/srv/ab",
+      "/work/../etc",
+      "/x/work",
+      "/WORK",
+    ]) {
+      expect(isWithin(path, roots), path).toBe(false);
+    }
+    expect(isWithin("/work", [])).toBe(false);
+    expect(isWithin("/work", ["work", "/x/../work"])).toBe(false);
   });
 
   it("want a directory for every access but none", () => {

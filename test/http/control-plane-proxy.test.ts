@@ -255,7 +255,7 @@ describe("an answer that is passed back", () => {
     await upstream.next({ act: "reset" });
     const refused = { status: 502, body: { error: "control plane unreachable", code: "control_plane.unreachable" } };
     expect(await platform.call("/cp/auth/me")).toMatchObject(refused);
-    const nobody = aDeployment({ CP_UPSTREAM_URL: "http://127.0.0.1:1" });
+    const nobody = aDeployment({ CP_UPSTREAM_URL: "http://127.0.0.1:1", CORS_ORIGINS: PAGE });
     const answer = await nobody.call("/cp/auth/me", { json: {}, headers: { Origin: PAGE } });
     expect(answer).toMatchObject(refused);
     expect(answer.headers.get("access-control-allow-origin")).toBe(PAGE);

@@ -1,5 +1,6 @@
 import { env, runDurableObjectAlarm } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { ADMIN_TOKEN, aDeployment } from "../support/client-deployment.ts";
 import { costsOf } from "../support/counting.ts";
 import { losing } from "../support/lost-words.ts";
 import { aMachine, callsOf, listed, machines, registered, ring } from "../support/machines.ts";
@@ -362,6 +363,15 @@ describe("a bundle", () => {
 });
 
 describe("duplicates", () => {
+  it("are removed by a directory of an older release too, which tells nothing of those that stay", async () => {
+    const outcome = { ok: true, value: { removed: [], pending: false } };
+    const DIRECTORY = { getByName: () => ({ removeDuplicates: async () => ({ outcome, rate: null }) }) };
+    const json = { all: true };
+    expect(
+      await aDeployment({ DIRECTORY }).call("/admin/workspaces/duplicates/remove", { token: ADMIN_TOKEN, json }),
+    ).toMatchObject({ status: 200, body: { removed: [], kept: [] } });
+  });
+
   const groupOf = async (base: string) =>
     (await call("/admin/workspaces/duplicates")).body.groups.find((group: { name: string }) => group.name === base);
   const remove = (json: unknown) => call("/admin/workspaces/duplicates/remove", { json });

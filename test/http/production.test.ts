@@ -177,4 +177,24 @@ describe("tokens of the organisation", () => {
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 3_600_000 });
     expect((await mint()).status).toBe(200);
   });
+
+  it("are minted sixty an hour by all that they have made, and then again", async () => {
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 10 * 3_600_000 });
+    const creators = [ADMIN];
+    const made: number[] = [];
+    for (let turn = 0; made.length < 60; turn += 1) {
+      const minted = await Promise.all(
+        Array.from({ length: 10 }, () => call("/org/tokens", { token: creators[turn] ?? "", json: {} })),
+      );
+      made.push(...minted.map(({ status }) => status));
+      creators.push(...minted.map(({ body }) => body.auth_token));
+    }
+    expect(made).toEqual(Array.from({ length: 60 }, () => 200));
+    const mint = (token = "") => call("/org/tokens", { token, json: {} });
+    for (const creator of [ADMIN, creators.at(-1)]) {
+      expect(await mint(creator)).toMatchObject({ status: 429, body: { code: "request.rate_limited" } });
+    }
+    vi.setSystemTime(Date.now() + 3_600_000);
+    expect((await mint(creators.at(-1))).status).toBe(200);
+  });
 });

@@ -46,6 +46,13 @@ describe("a session", () => {
     expect((await platform.call(`/workspaces/${agent.id}`, as({ method: "DELETE" }))).status).toBe(200);
   });
 
+  it("is nobody's for a page on the user's own machine, unless the operator named it", async () => {
+    const { upstream, platform } = await aCanvas({ CORS_ORIGINS: undefined });
+    expect(await list(platform)).toMatchObject(SIGNED_OUT);
+    expect(await asked(upstream)).toBe(0);
+    expect((await list(platform, { ...ADA, Origin: BASE })).status).toBe(200);
+  });
+
   it("is asked about with the user's own cookies and the organisation's slug, and nothing else", async () => {
     const { upstream, platform } = await aCanvas();
     const Cookie = `theme=dark; ${SOCKET_COOKIE}=x.y.z;session=ada ; `;

@@ -1,6 +1,7 @@
 import { env, runInDurableObject } from "cloudflare:test";
 import { expect, it } from "vitest";
 import type { StartOrder } from "../../src/provisioners/provisioner.ts";
+import { losing } from "../support/lost-words.ts";
 import { aMachine, listed, machines } from "../support/machines.ts";
 import { call } from "../support/platform.ts";
 import { quiet } from "../support/quiet.ts";
@@ -60,6 +61,53 @@ it("another directory takes effect with the next machine, and none takes the dir
   await patch("/work/attic");
   await restart(id);
   expect(await given(id, 4)).toEqual({ path: "/work/attic", readOnly: true });
+});
+
+it("another access takes effect with the next machine, and wants a directory, given or there", async () => {
+  const id = await aMachine(READ_ONLY);
+  const patch = (json: object) => call(`/workspaces/${id}`, { method: "PATCH", json });
+  expect((await patch({ workspace_access: "read_write" })).body).toEqual({ status: "updated", needs_restart: true });
+  await restart(id);
+  expect(await given(id, 2)).toEqual({ path: "/work/shop", readOnly: false });
+  const refused = { status: 400, body: { error: "invalid workspace access", code: "workspace.invalid_access" } };
+  expect(await patch({ workspace_access: "read_only", workspace_dir: null })).toMatchObject(refused);
+  expect((await patch({ workspace_access: null, workspace_dir: null })).status).toBe(200);
+  expect(await patch({ workspace_access: "read_only" })).toMatchObject(refused);
+  await patch({ workspace_dir: "/work/attic" });
+  await restart(id);
+  expect(await given(id, 3)).toBeNull();
+  await patch({ workspace_access: "read_only" });
+  await restart(id);
+  expect(await given(id, 4)).toEqual({ path: "/work/attic", readOnly: true });
+});
+
+it("a change tells the directory only where it is news, so that an object of an older release understands it", async () => {
+  const id = await aMachine(READ_ONLY);
+  const patch = (json: object) => call(`/workspaces/${id}`, { method: "PATCH", json });
+  const directory = env.DIRECTORY.getByName("default");
+  const untold = () =>
+    runInDurableObject(directory, (_instance, { storage }) =>
+      storage.sql
+        .exec<{ payload: string }>("SELECT payload FROM effects WHERE receiver = ? ORDER BY effect", id)
+        .toArray()
+        .map(({ payload }) => JSON.parse(payload)),
+    );
+  await losing("placed", 100, async () => {
+    await patch({ role: "scribe" });
+    await patch({ workspace_dir: "/work/cellar" });
+    await patch({ role: "poet" });
+    await patch({ workspace_access: "read_write" });
+    const [before, moved, after, granted] = await untold();
+    expect(before).toMatchObject({ role: "scribe" });
+    expect(before).not.toHaveProperty("workspaceDir");
+    expect(moved).toMatchObject({ workspaceDir: "/work/cellar" });
+    expect(moved).not.toHaveProperty("workspaceAccess");
+    expect(after, "would overtake what was not heard").toMatchObject({ role: "poet", workspaceDir: "/work/cellar" });
+    expect(granted).toMatchObject({ workspaceDir: "/work/cellar", workspaceAccess: "read_write" });
+  });
+  await patch({ role: "clerk" });
+  await restart(id);
+  expect(await given(id, 2)).toEqual({ path: "/work/cellar", readOnly: false });
 });
 
 it("an imported tree, a bundle's copy and a rebuilt workspace keep directory and access", async () => {

@@ -26,10 +26,15 @@ describe("PATCH /workspaces/:id", () => {
       ["runtime", "external"],
       ["parent_id", other.id],
       ["workspace_dir", "/home/agent"],
+      ["workspace_access", "none"],
     ] as const) {
       expect(await patch(id, { role: "king", [field]: value }, token)).toMatchObject({
         status: 403,
-        body: { code: "workspace.operator_fields", fields: [field] },
+        body: {
+          code: "workspace.operator_fields",
+          error: "only an operator may change tier, runtime, parent_id, workspace_dir or workspace_access",
+          fields: [field],
+        },
       });
     }
     expect(await listed(id)).toMatchObject({ role: "poet", parent_id: null, workspace_dir: null });
@@ -71,6 +76,10 @@ describe("PATCH /workspaces/:id", () => {
       [{ role: "r".repeat(1_001) }, "role must be at most 1000 characters"],
       [{ runtime: "r".repeat(101) }, "runtime must be at most 100 characters"],
       [{ workspace_dir: "/etc/x" }, "invalid workspace directory"],
+      [{ workspace_access: "write" }, "invalid workspace access"],
+      [{ workspace_access: 7 }, "invalid workspace_access"],
+      [{ workspace_access: "read_only" }, "invalid workspace access"],
+      [{ workspace_dir: null, workspace_access: "read_write" }, "invalid workspace access"],
       [{ name: "" }, "invalid name"],
       [{ name: 7 }, "invalid name"],
       [{ name: null }, "invalid name"],
@@ -139,7 +148,8 @@ describe("PATCH /workspaces/:id", () => {
 
   it("tells the change as an event, without the path of a disk", async () => {
     const { id } = await aWorkspace();
-    await patch(id, { x: 5, y: 6, collapsed: true, workspace_dir: "/home/agent/secret" });
+    const mount = { workspace_dir: "/home/agent/secret", workspace_access: "read_only" };
+    await patch(id, { x: 5, y: 6, collapsed: true, ...mount });
     const events = async () => (await call(`/events/${id}`)).body as { event_type: string; payload: unknown }[];
     const found = await until("the change is an event", async () =>
       (await events()).find(({ event_type }) => event_type === "WORKSPACE_UPDATED"),

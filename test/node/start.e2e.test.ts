@@ -237,7 +237,8 @@ describe("npm start", () => {
     onTestFinished(() => void upstream.close());
     await once(upstream, "listening");
     const { port } = upstream.address() as AddressInfo;
-    const variables = { CP_UPSTREAM_URL: `http://localhost:${port}`, MOLECULE_ORG_SLUG: "acme" };
+    const canvas = { CORS_ORIGINS: "http://localhost:3000", MOLECULE_ORG_SLUG: "acme" };
+    const variables = { CP_UPSTREAM_URL: `http://localhost:${port}`, ...canvas };
     const url = await start(await aPlace(), { ADMIN_TOKEN: "correct horse", ...variables }).ready;
     expect(await (await fetch(`${url}/cp/auth/me`)).json()).toMatchObject({ url: "/cp/auth/me" });
     const list = async (cookie: string) => {

@@ -199,11 +199,21 @@ describe("a stop", () => {
 });
 
 describe("a look", () => {
-  it.each([
+  const DEAD = "stopped stopping shutting-down shutting_down terminated failed exited dead deleted Terminated".split(
+    " ",
+  );
+  const unknown = (state: string) => ({ kind: "unknown", reason: `the control plane told the state "${state}"` });
+
+  it.each<[string, object]>([
     ["running", { kind: "running" }],
-    ["pending", { kind: "not_running" }],
-    ["RUNNING", { kind: "not_running" }],
-    ["", { kind: "not_running" }],
+    ["RUNNING", { kind: "running" }],
+    ...DEAD.map((state): [string, object] => [state, { kind: "not_running" }]),
+    ...["", "pending", "provisioning", "starting", "rebooting", "unknown", "not running"].map(
+      (state): [string, object] => [state, unknown(state)],
+    ),
+    [" stopped\n", unknown("stopped")],
+    ["x".repeat(51), unknown("x".repeat(50))],
+    [`${"x".repeat(45)}shared-secret`, unknown(`${"x".repeat(45)}[secr`)],
   ])("finds the state %j", async (state, running) => {
     const { controlPlane, provisioner } = aPair();
     await controlPlane.fail({ method: "GET", path: "", act: "answer", status: 200, body: JSON.stringify({ state }) });

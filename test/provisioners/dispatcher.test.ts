@@ -1,7 +1,14 @@
 import { env } from "cloudflare:test";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { configOf } from "../../src/config.ts";
-import { hasProvisioner, NO_BACKEND, provisionTimeoutMs } from "../../src/provisioners/backend.ts";
+import {
+  defaultTier,
+  hasProvisioner,
+  keepsVolumes,
+  NO_BACKEND,
+  provisionTimeoutMs,
+  tellsMachineUrls,
+} from "../../src/provisioners/backend.ts";
 import { provisionerOf, stopWithRetry } from "../../src/provisioners/dispatcher.ts";
 import { InMemoryMachines, InMemoryProvisioner, inMemoryMachines } from "../../src/provisioners/in-memory.ts";
 import { aControlPlane, aDockerEngine, anOrder } from "../support/machine-server.ts";
@@ -42,6 +49,24 @@ describe("the dispatcher", () => {
       ["hermes", "codex"].map((runtime) => provisionTimeoutMs(configOf(withVariables(variables)), runtime));
     expect(limits({})).toEqual([1_800_000, 600_000]);
     expect(limits({ PROVISION_TIMEOUT_SECONDS: "90" })).toEqual([90_000, 90_000]);
+  });
+
+  it("knows where agents are called on an engine of this machine only", () => {
+    const tells = (variables: Record<string, unknown>) => tellsMachineUrls(configOf(withVariables(variables)));
+    expect(tells({ DOCKER_HOST: "tcp://localhost:2375" })).toBe(true);
+    for (const variables of [{}, DOCKER, CONTROL_PLANE, { ...CONTROL_PLANE, DOCKER_HOST: "tcp://localhost:2375" }]) {
+      expect(tells(variables)).toBe(false);
+    }
+  });
+
+  it("gives a backend its tier, and looks after volumes where one may leave some", () => {
+    const facts = (variables: Record<string, unknown>) => {
+      const config = configOf(withVariables(variables));
+      return [defaultTier(config), keepsVolumes(config)];
+    };
+    expect(facts({})).toEqual([3, false]);
+    expect(facts(DOCKER)).toEqual([3, true]);
+    expect(facts(CONTROL_PLANE)).toEqual([4, false]);
   });
 
   it("has words for the absence of every backend", () => {

@@ -177,6 +177,27 @@ describe("a start", () => {
     expect(await mountOf({ hostDirectory: { path, readOnly: false }, tier: 1 })).toBeUndefined();
   });
 
+  it("is refused before anything is called when its directory of the host is in no root", async () => {
+    for (const [hostRoots, path] of [
+      [[], "/work/shop"],
+      [["/work"], "/work2"],
+      [["/work"], "/home/me"],
+      [["/work"], "/work/../run/docker.sock"],
+      [["/work/shop"], "/work"],
+    ] as const) {
+      const { docker, provisioner } = aPair({ hostRoots });
+      for (const readOnly of [true, false]) {
+        expect(await provisioner.start(anOrder({ hostDirectory: { path, readOnly } })), path).toEqual({
+          kind: "refused",
+          reason: "the workspace's directory is in none of WORKSPACE_DIR_ROOTS",
+        });
+      }
+      expect(await docker.received()).toEqual([]);
+    }
+    const { provisioner } = aPair({ hostRoots: [] });
+    await started({ provisioner }, anOrder({ hostDirectory: null }));
+  });
+
   it("obeys the limits of the configuration", async () => {
     const limits = { ...dockerSettings().limits, 2: { memoryMb: 100, cpuShares: 512 } };
     const { docker, provisioner } = aPair({ limits });

@@ -49,6 +49,20 @@ describe("an effect", () => {
     );
   });
 
+  it("is owed to its receiver until that has confirmed it, told by its kind and a field", async () => {
+    await withEffects(
+      async () => "told",
+      async (effects) => {
+        const effect = effects.add("receiver", "placed", { workspaceDir: null }, START);
+        effects.add("another", "placed", { name: "n" }, START);
+        effects.add("third", "created", { workspaceDir: "/work" }, START);
+        expect([...effects.owed("placed", "workspaceDir")]).toEqual(["receiver"]);
+        await effects.tell(effect, START);
+        expect([...effects.owed("placed", "workspaceDir")]).toEqual([]);
+      },
+    );
+  });
+
   it("is repeated after a failure, later each time, and keeps its payload", async () => {
     const seen: string[] = [];
     await withEffects(
@@ -99,6 +113,22 @@ describe("an effect", () => {
         effects.retrySetAside(START + 3 * DAY_MS);
         await effects.run(START + 3 * DAY_MS);
         expect([effects.dueAt(), effects.setAside()]).toEqual([null, 0]);
+      },
+    );
+  });
+
+  it("that was set aside waits for no other that is tried again and again", async () => {
+    await withEffects(
+      () => Promise.reject(new Error("away")),
+      async (effects, sql) => {
+        sql.exec(
+          `WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 501)
+           INSERT INTO effects (receiver, kind, payload, created_at, attempts)
+           SELECT n, 'removed', '{}', 0, iif(n = 501, 1, 2) FROM numbers`,
+        );
+        effects.retrySetAside(START);
+        expect(effects.setAside()).toBe(1);
+        expect(sql.exec("SELECT receiver FROM effects WHERE next_at IS NULL").one()).toEqual({ receiver: "500" });
       },
     );
   });

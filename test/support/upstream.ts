@@ -15,7 +15,8 @@ export class Upstream {
 
   /** A deployment behind this control plane. */
   deployment(variables: Record<string, unknown> = {}): Deployment {
-    return aDeployment({ CP_UPSTREAM_URL: this.url, MOLECULE_ORG_SLUG: SLUG, ...variables });
+    const canvas = { CORS_ORIGINS: "http://localhost:3000", MOLECULE_ORG_SLUG: SLUG };
+    return aDeployment({ CP_UPSTREAM_URL: this.url, ...canvas, ...variables });
   }
 
   /** Makes these the users that are signed in, by their cookie `session`. */

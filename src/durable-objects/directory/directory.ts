@@ -94,7 +94,7 @@ export interface OrgImported extends ImportPlan {
 /** Ids that go, and the groups that they belong to. */
 export interface RemovedDuplicates {
   readonly removed: readonly string[];
-  readonly kept: readonly DuplicateGroup[];
+  readonly kept?: readonly DuplicateGroup[];
   readonly pending: boolean;
 }
 
@@ -140,8 +140,6 @@ const CONFIRMATION_WAIT_MS = 2_000;
 const NO_VIEWPORT = '{"x":0,"y":0,"zoom":1}';
 /** Large cards read at once. */
 const CARD_CONCURRENCY = 6;
-/** Tokens of the organisation that one creator may mint within an hour, where credentials are needed at all. */
-const TOKENS_PER_HOUR = 10;
 const SCRUB_SLICE = 500;
 const MACHINE_SWEEP_LIMIT = 500;
 
@@ -645,7 +643,7 @@ export class Directory extends DurableObject<Env> {
     return reply(() => {
       const now = Date.now();
       this.#open();
-      if (!configOf(this.env).devMode) this.#organisationTokens.requirePace(minted.createdBy, TOKENS_PER_HOUR, now);
+      if (!configOf(this.env).devMode) this.#organisationTokens.requirePace(minted.createdBy, now);
       this.#organisationTokens.add(minted, now);
       log.info("organisation_token.minted", { token_id: minted.id, by: minted.createdBy });
       return true as const;

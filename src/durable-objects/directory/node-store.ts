@@ -75,7 +75,10 @@ export type NewNode = Pick<
 
 /** What a change of a workspace may touch. */
 export type NodeChange = Partial<
-  Pick<NodeRow, "name" | "role" | "tier" | "runtime" | "parent_id" | "workspace_dir" | "collapsed" | "x" | "y">
+  Pick<
+    NodeRow,
+    "name" | "role" | "tier" | "runtime" | "parent_id" | "workspace_dir" | "workspace_access" | "collapsed" | "x" | "y"
+  >
 >;
 
 /** The tree and the board, one row a workspace. */

@@ -19,6 +19,9 @@ CREATE UNIQUE INDEX organisation_tokens_id ON organisation_tokens (id);
 `;
 
 const HOUR_MS = 60 * 60 * 1000;
+/** Made by one credential, and by all of the organisation's together. */
+const TOKENS_PER_HOUR = 10;
+const ALL_TOKENS_PER_HOUR = 60;
 /** `last_used_at` tells an operator whether a token is in use; to the hour is enough. */
 const LAST_USED_STEP_MS = HOUR_MS;
 
@@ -56,20 +59,32 @@ export class OrganisationTokenStore {
     );
   }
 
-  /** Refuses whoever has made so many within an hour: a leaked credential must not multiply unseen. */
-  requirePace(createdBy: string, perHour: number, now: number): void {
+  /**
+   * Refuses whoever has made so many within an hour, and everybody once so many were made by all of them: a leaked
+   * credential must not multiply unseen, not by the tokens that it made either.
+   */
+  requirePace(createdBy: string, now: number): void {
+    const freeAt = Math.max(
+      this.#freeAt(createdBy, TOKENS_PER_HOUR, now),
+      this.#freeAt(null, ALL_TOKENS_PER_HOUR, now),
+    );
+    if (freeAt <= now) return;
+    const retryAfter = Math.ceil((freeAt - now) / 1000);
+    throw new Refusal("request.rate_limited", { details: { retry_after: retryAfter }, retryAfter });
+  }
+
+  /** When fewer than `perHour` have been made within an hour, by this creator or (null) by all; 0 when it is so now. */
+  #freeAt(createdBy: string | null, perHour: number, now: number): number {
     const [oldest] = this.#sql
       .exec<{ at: number }>(
-        `SELECT created_at AS at FROM organisation_tokens WHERE created_by = ? AND created_at > ?
+        `SELECT created_at AS at FROM organisation_tokens WHERE coalesce(?, created_by) = created_by AND created_at > ?
          ORDER BY created_at DESC LIMIT 1 OFFSET ?`,
         createdBy,
         now - HOUR_MS,
         perHour - 1,
       )
       .toArray();
-    if (!oldest) return;
-    const retryAfter = Math.ceil((oldest.at + HOUR_MS - now) / 1000);
-    throw new Refusal("request.rate_limited", { details: { retry_after: retryAfter }, retryAfter });
+    return oldest ? oldest.at + HOUR_MS : 0;
   }
 
   /** Live ones, newest first. */

@@ -138,6 +138,8 @@ export class Tree {
     }
     const moved = parentId !== node.parent_id || name !== node.name;
     if (moved && this.#nodes.isNameTaken(parentId, name)) throw new Refusal("workspace.name_taken");
+    const { workspaceDir = node.workspace_dir, workspaceAccess = "none" } = patch;
+    if (workspaceAccess !== "none" && workspaceDir === null) throw new Refusal("workspace.invalid_access");
     const wanted: NodeChange = {
       name,
       parent_id: parentId,
@@ -145,6 +147,7 @@ export class Tree {
       ...(patch.tier === undefined ? {} : { tier: patch.tier }),
       ...(patch.runtime === undefined ? {} : { runtime: patch.runtime }),
       ...(patch.workspaceDir === undefined ? {} : { workspace_dir: patch.workspaceDir }),
+      ...(patch.workspaceAccess === undefined ? {} : { workspace_access: patch.workspaceAccess }),
       ...(patch.collapsed === undefined ? {} : { collapsed: patch.collapsed ? 1 : 0 }),
       ...position,
     };
@@ -155,15 +158,28 @@ export class Tree {
   change(node: NodeRow, change: NodeChange, now: number): Effect[] {
     this.#nodes.change(node.id, change, now);
     const treeVersion = this.nextTreeVersion();
-    const { workspace_dir: _, collapsed, ...shown } = change;
+    const { workspace_dir: _, workspace_access: __, collapsed, ...shown } = change;
     const changed = { ...shown, ...(collapsed === undefined ? {} : { collapsed: collapsed === 1 }) };
     const along = change.parent_id === undefined ? [] : this.#nodes.descendants(node.id);
-    const place = (
-      { name, role, tier, runtime, workspace_dir: workspaceDir, id }: NodeRow,
-      told: Placement["changed"],
-    ) => {
-      const facts = { name, role, tier, runtime, workspaceDir, path: this.#nodes.path(id) };
-      const placement: Placement = { ...facts, treeVersion, changed: told };
+    // Objects of an older release do not know these fields. A word that was not heard yet is overtaken by this one.
+    const [dirOwed, accessOwed] = [
+      this.#effects.owed("placed", "workspaceDir"),
+      this.#effects.owed("placed", "workspaceAccess"),
+    ];
+    const place = (row: NodeRow, told: Placement["changed"]) => {
+      const { name, role, tier, runtime, workspace_dir: workspaceDir, workspace_access: workspaceAccess, id } = row;
+      const isChanged = (column: keyof NodeChange) => id === node.id && change[column] !== undefined;
+      const placement: Placement = {
+        name,
+        role,
+        tier,
+        runtime,
+        ...((isChanged("workspace_dir") || dirOwed.has(id)) && { workspaceDir }),
+        ...((isChanged("workspace_access") || accessOwed.has(id)) && { workspaceAccess }),
+        path: this.#nodes.path(id),
+        treeVersion,
+        changed: told,
+      };
       return this.#effects.add(id, "placed", placement, now);
     };
     return [place({ ...node, ...change }, changed), ...along.map((descendant) => place(descendant, {}))];

@@ -104,6 +104,16 @@ export class Effects implements Clock {
     }
   }
 
+  /** Who has not yet confirmed an effect of this kind with this field in its payload. */
+  owed(kind: string, field: string): ReadonlySet<string> {
+    const rows = this.#sql.exec<{ receiver: string }>(
+      "SELECT DISTINCT receiver FROM effects WHERE kind = ? AND json_type(payload, ?) IS NOT NULL",
+      kind,
+      `$.${field}`,
+    );
+    return new Set(rows.toArray().map(({ receiver }) => receiver));
+  }
+
   /** Forgets what a receiver is not to hear any more; call inside the turn of whatever takes its place. */
   withdraw(receiver: string): void {
     this.#sql.exec("DELETE FROM effects WHERE receiver = ?", receiver);
@@ -114,10 +124,14 @@ export class Effects implements Clock {
     return this.#sql.exec<{ count: number }>("SELECT count(*) AS count FROM effects WHERE next_at IS NULL").one().count;
   }
 
-  /** Tries those again; the daily scrub calls it. What could not be told for a day may be told now. */
+  /**
+   * Tries those again, the least tried first, so that each has its turn; the daily scrub calls it. What could not be
+   * told for a day may be told now.
+   */
   retrySetAside(now: number): void {
     this.#sql.exec(
-      "UPDATE effects SET next_at = ? WHERE effect IN (SELECT effect FROM effects WHERE next_at IS NULL LIMIT ?)",
+      `UPDATE effects SET next_at = ? WHERE effect IN
+         (SELECT effect FROM effects WHERE next_at IS NULL ORDER BY attempts, effect LIMIT ?)`,
       now,
       RETRY_MAX,
     );

@@ -33,7 +33,8 @@ export const duplicateRoutes = new Hono<AppEnv>()
     const { ids, all, dry_run: dryRun } = await jsonBody(c, REMOVE);
     if (!ids && all !== true) throw new Refusal("request.invalid", { hint: "Name ids, or send all:true." });
     const order = { ids: all === true ? null : (ids ?? []).map(canonical), dryRun: dryRun ?? false };
-    const { removed, kept, pending } = await ask(c, directoryOf(c).removeDuplicates(order));
+    // A Directory of an older release does not tell whom the removed ones were duplicates of.
+    const { removed, kept = [], pending } = await ask(c, directoryOf(c).removeDuplicates(order));
     return json({
       dry_run: order.dryRun,
       removed,

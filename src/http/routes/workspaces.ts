@@ -11,7 +11,7 @@ import { DEFAULT_RUNTIME, defaultModel, EXTERNAL_RUNTIME, isExternal } from "../
 import { checkPushUrl } from "../../domain/url-guard.ts";
 import { CREATE_WORKSPACE, checkCreation, workspaceAccessOf } from "../../domain/workspace-creation.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
-import { readPatch, requireOwnFields } from "../../domain/workspace-patch.ts";
+import { needsRestart, readPatch, requireOwnFields } from "../../domain/workspace-patch.ts";
 import type { Purged, Removed } from "../../durable-objects/directory/directory.ts";
 import type { Creation } from "../../durable-objects/directory/tree.ts";
 import { log } from "../../log.ts";
@@ -59,8 +59,8 @@ export const workspaceRoutes = new Hono<AppEnv>()
     const patch = readPatch(await jsonObject(c));
     if (access.kind === "token") requireOwnFields(patch);
     const { pending } = await ask(c, directoryOf(c).patch({ id, patch }));
-    const needsRestart = patch.workspaceDir === undefined ? {} : { needs_restart: true };
-    return json({ status: "updated", ...needsRestart, ...pendingMark(pending) });
+    const restart = needsRestart(patch) ? { needs_restart: true } : {};
+    return json({ status: "updated", ...restart, ...pendingMark(pending) });
   })
   .delete("/:id", adminOnly, async (c) => {
     const id = workspaceIdParam(c);
