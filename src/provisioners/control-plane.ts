@@ -18,6 +18,8 @@ import { reasonOf } from "./reason.ts";
 const ANSWER_BYTES_MAX = 64 * 1024;
 const CONSOLE_BYTES_MAX = 256 * 1024;
 const TIMEOUT_MS = 120_000;
+/** Whoever asks whether a machine runs has something else to do. */
+const LOOK_TIMEOUT_MS = 8_000;
 /** Of all configuration files together, as JSON. */
 const FILES_BYTES_MAX = 1024 * 1024;
 /** Here the agent gets its token with its first registration. */
@@ -85,7 +87,8 @@ export class ControlPlaneProvisioner implements Provisioner {
   }
 
   async isRunning(machine: MachineRef): Promise<Running> {
-    const answer = await this.#call({ method: "GET", path: pathOf(machine, "/status") });
+    const timeoutMs = Math.min(this.#timeoutMs, LOOK_TIMEOUT_MS);
+    const answer = await this.#call({ method: "GET", path: pathOf(machine, "/status"), timeoutMs });
     if (answer.kind === "lost") return { kind: "unknown", reason: this.#reason(answer.reason) };
     if (!isSuccess(answer.status)) return { kind: "unknown", reason: this.#words(answer) };
     const state = objectOf(answer.text)?.state;
