@@ -167,8 +167,8 @@ describe("the backends of machines", () => {
       return [docker?.hostRoots, findings];
     };
     expect(rootsOf("")).toEqual([[], []]);
-    expect(rootsOf(" /work, /home/agents ,,")).toEqual([["/work", "/home/agents"], []]);
-    for (const bad of ["/", "/etc", "/run/x", "work", "/work/../etc"]) {
+    expect(rootsOf(" /data, /home/agents ,,")).toEqual([["/data", "/home/agents"], []]);
+    for (const bad of ["/", "/etc", "/run/x", "data", "/data/../etc"]) {
       expect(rootsOf(`/srv,${bad}`), bad).toEqual([
         ["/srv"],
         [

@@ -107,7 +107,7 @@ export function isAllowedDirectory(path: string): boolean {
   return segments !== null && top !== undefined && !SYSTEM_DIRECTORIES.has(top);
 }
 
-/** Whether a directory is one of the roots or below one, name by name: `/work2` is not below `/work`. */
+/** Whether a directory is one of the roots or below one, name by name: `/data2` is not below `/data`. */
 export function isWithin(path: string, roots: readonly string[]): boolean {
   const segments = segmentsOf(path);
   return segments !== null && roots.some((root) => segmentsOf(root)?.every((name, at) => segments[at] === name));

@@ -29,7 +29,7 @@ const SOURCE: BundleSource = {
   tier: 2,
   runtime: "codex",
   model: "openai/gpt",
-  workspaceDir: "/work/team",
+  workspaceDir: "/data/team",
   workspaceAccess: "read_only",
   systemPrompt: "You lead.",
   agentCard: { name: "Lead" },
@@ -68,7 +68,7 @@ describe("an exported bundle", () => {
         "config.yaml": 'name: "Lead \\"A\\": one"\ntier: 2\nruntime: "codex"\nmodel: "openai/gpt"\n',
         "notes.md": "n",
       },
-      workspace_dir: "/work/team",
+      workspace_dir: "/data/team",
       workspace_access: "read_only",
       sub_workspaces: [
         {
@@ -103,7 +103,7 @@ describe("an exported bundle", () => {
       runtime: "codex",
       model: "openai/gpt",
       external: false,
-      workspaceDir: "/work/team",
+      workspaceDir: "/data/team",
       workspaceAccess: "read_only",
       agentCard: '{"name":"Lead"}',
       sourceBundleId: SOURCE.id,
@@ -139,7 +139,7 @@ describe("an imported bundle", () => {
     [{ name: "w", prompts: { "/etc/passwd": "" } }, "prompts./etc/passwd"],
     [{ name: "w", system_prompt: "\ud800" }, "system_prompt"],
     [{ name: "w", workspace_dir: "/etc" }, "workspace_dir"],
-    [{ name: "w", workspace_dir: "/work", workspace_access: "all" }, "workspace_access"],
+    [{ name: "w", workspace_dir: "/data", workspace_access: "all" }, "workspace_access"],
     ["text", ""],
   ])("is refused as %j", (body, field) => {
     expect(refusalOf(() => readBundle(body))).toEqual({ code: "bundle.invalid", field });
@@ -151,8 +151,8 @@ describe("an imported bundle", () => {
       code: "bundle.invalid",
       field: "workspace_access",
     });
-    expect(treeOf({ name: "w", ...mount, workspace_dir: "/work" })).toMatchObject({
-      workspaceDir: "/work",
+    expect(treeOf({ name: "w", ...mount, workspace_dir: "/data" })).toMatchObject({
+      workspaceDir: "/data",
       workspaceAccess: "read_write",
     });
     expect(treeOf({ name: "w", workspace_dir: "", workspace_access: "" })).toMatchObject({

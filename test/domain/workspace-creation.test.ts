@@ -76,7 +76,7 @@ describe("the field rules", () => {
   });
 
   it("let a directory be absolute, outside the system's, without a way up", () => {
-    for (const path of ["/work", "/home", "/home/me/..a", "/etcetera", "/usrlocal/x", "/home/etc", "//work/./x/", ""])
+    for (const path of ["/data", "/home", "/home/me/..a", "/etcetera", "/usrlocal/x", "/home/etc", "//data/./x/", ""])
       expect(check({ workspace_dir: path })).toBe("ok");
     for (const path of [
       "home",
@@ -102,42 +102,42 @@ describe("the field rules", () => {
   });
 
   it("find a directory below a root by whole names, and none without a root", () => {
-    const roots = ["/srv/a/", "/work"];
-    for (const path of ["/work", "/work/", "/work/shop", "//work/./shop", "/srv/a", "/srv/a/b/c"]) {
+    const roots = ["/srv/a/", "/data"];
+    for (const path of ["/data", "/data/", "/data/shop", "//data/./shop", "/srv/a", "/srv/a/b/c"]) {
       expect(isWithin(path, roots), path).toBe(true);
     }
     for (const path of [
       "/",
       "",
-      "work",
-      "./work",
-      "/work2",
-      "/wor",
+      "data",
+      "./data",
+      "/data2",
+      "/dat",
       "/srv",
       "/srv/ab",
-      "/work/../etc",
-      "/x/work",
-      "/WORK",
+      "/data/../etc",
+      "/x/data",
+      "/DATA",
     ]) {
       expect(isWithin(path, roots), path).toBe(false);
     }
-    expect(isWithin("/work", [])).toBe(false);
-    expect(isWithin("/work", ["work", "/x/../work"])).toBe(false);
+    expect(isWithin("/data", [])).toBe(false);
+    expect(isWithin("/data", ["data", "/x/../data"])).toBe(false);
   });
 
   it("want a directory for every access but none", () => {
     for (const access of ["", "none", null]) expect(check({ workspace_access: access })).toBe("ok");
     for (const access of ["read_only", "read_write"]) {
       expect(check({ workspace_access: access })).toBe("invalid workspace access");
-      expect(check({ workspace_access: access, workspace_dir: "/work" })).toBe("ok");
+      expect(check({ workspace_access: access, workspace_dir: "/data" })).toBe("ok");
     }
-    expect(check({ workspace_access: "all", workspace_dir: "/work" })).toBe("invalid workspace access");
+    expect(check({ workspace_access: "all", workspace_dir: "/data" })).toBe("invalid workspace access");
   });
 
   it("give a machine nothing of its host without both a directory and an access", () => {
-    expect(hostDirectoryOf("/work", "read_only")).toEqual({ path: "/work", readOnly: true });
-    expect(hostDirectoryOf("/work", "read_write")).toEqual({ path: "/work", readOnly: false });
-    expect([hostDirectoryOf("/work", "none"), hostDirectoryOf(null, "read_write")]).toEqual([null, null]);
+    expect(hostDirectoryOf("/data", "read_only")).toEqual({ path: "/data", readOnly: true });
+    expect(hostDirectoryOf("/data", "read_write")).toEqual({ path: "/data", readOnly: false });
+    expect([hostDirectoryOf("/data", "none"), hostDirectoryOf(null, "read_write")]).toEqual([null, null]);
   });
 
   it("know two delivery modes", () => {

@@ -7,7 +7,7 @@ import { call } from "../support/platform.ts";
 import { quiet } from "../support/quiet.ts";
 import { until } from "../support/until.ts";
 
-const READ_ONLY = { workspace_dir: "/work/shop", workspace_access: "read_only" };
+const READ_ONLY = { workspace_dir: "/data/shop", workspace_access: "read_only" };
 
 /** What the machine of the n-th start of a workspace was given of its host. */
 async function given(id: string, start: number): Promise<StartOrder["hostDirectory"]> {
@@ -34,15 +34,15 @@ async function lose(id: string): Promise<void> {
 it("the directory of a workspace reaches its machine with the access that was given, and else nothing does", async () => {
   const { status, body } = await call("/workspaces", { json: { name: crypto.randomUUID(), ...READ_ONLY } });
   expect([status, body.workspace_access]).toEqual([201, "read_only"]);
-  expect(await given(body.id, 1)).toEqual({ path: "/work/shop", readOnly: true });
+  expect(await given(body.id, 1)).toEqual({ path: "/data/shop", readOnly: true });
   expect(await given(await aMachine({ ...READ_ONLY, workspace_access: "read_write" }), 1)).toEqual({
-    path: "/work/shop",
+    path: "/data/shop",
     readOnly: false,
   });
   const shown = await listed(body.id);
-  expect(shown).toMatchObject({ workspace_dir: "/work/shop" });
+  expect(shown).toMatchObject({ workspace_dir: "/data/shop" });
   expect(shown).not.toHaveProperty("workspace_access");
-  for (const fields of [{}, { workspace_dir: "/work/shop" }]) {
+  for (const fields of [{}, { workspace_dir: "/data/shop" }]) {
     expect(await given(await aMachine(fields), 1)).toBeNull();
   }
 });
@@ -52,15 +52,15 @@ it("another directory takes effect with the next machine, and none takes the dir
   await given(id, 1);
   const patch = (workspace_dir: string | null) =>
     call(`/workspaces/${id}`, { method: "PATCH", json: { workspace_dir } });
-  expect((await patch("/work/cellar")).body).toEqual({ status: "updated", needs_restart: true });
+  expect((await patch("/data/cellar")).body).toEqual({ status: "updated", needs_restart: true });
   await restart(id);
-  expect(await given(id, 2)).toEqual({ path: "/work/cellar", readOnly: true });
+  expect(await given(id, 2)).toEqual({ path: "/data/cellar", readOnly: true });
   await patch(null);
   await restart(id);
   expect(await given(id, 3)).toBeNull();
-  await patch("/work/attic");
+  await patch("/data/attic");
   await restart(id);
-  expect(await given(id, 4)).toEqual({ path: "/work/attic", readOnly: true });
+  expect(await given(id, 4)).toEqual({ path: "/data/attic", readOnly: true });
 });
 
 it("another access takes effect with the next machine, and wants a directory, given or there", async () => {
@@ -68,17 +68,17 @@ it("another access takes effect with the next machine, and wants a directory, gi
   const patch = (json: object) => call(`/workspaces/${id}`, { method: "PATCH", json });
   expect((await patch({ workspace_access: "read_write" })).body).toEqual({ status: "updated", needs_restart: true });
   await restart(id);
-  expect(await given(id, 2)).toEqual({ path: "/work/shop", readOnly: false });
+  expect(await given(id, 2)).toEqual({ path: "/data/shop", readOnly: false });
   const refused = { status: 400, body: { error: "invalid workspace access", code: "workspace.invalid_access" } };
   expect(await patch({ workspace_access: "read_only", workspace_dir: null })).toMatchObject(refused);
   expect((await patch({ workspace_access: null, workspace_dir: null })).status).toBe(200);
   expect(await patch({ workspace_access: "read_only" })).toMatchObject(refused);
-  await patch({ workspace_dir: "/work/attic" });
+  await patch({ workspace_dir: "/data/attic" });
   await restart(id);
   expect(await given(id, 3)).toBeNull();
   await patch({ workspace_access: "read_only" });
   await restart(id);
-  expect(await given(id, 4)).toEqual({ path: "/work/attic", readOnly: true });
+  expect(await given(id, 4)).toEqual({ path: "/data/attic", readOnly: true });
 });
 
 it("a change tells the directory only where it is news, so that an object of an older release understands it", async () => {
@@ -94,27 +94,27 @@ it("a change tells the directory only where it is news, so that an object of an 
     );
   await losing("placed", 100, async () => {
     await patch({ role: "scribe" });
-    await patch({ workspace_dir: "/work/cellar" });
+    await patch({ workspace_dir: "/data/cellar" });
     await patch({ role: "poet" });
     await patch({ workspace_access: "read_write" });
     const [before, moved, after, granted] = await untold();
     expect(before).toMatchObject({ role: "scribe" });
     expect(before).not.toHaveProperty("workspaceDir");
-    expect(moved).toMatchObject({ workspaceDir: "/work/cellar" });
+    expect(moved).toMatchObject({ workspaceDir: "/data/cellar" });
     expect(moved).not.toHaveProperty("workspaceAccess");
-    expect(after, "would overtake what was not heard").toMatchObject({ role: "poet", workspaceDir: "/work/cellar" });
-    expect(granted).toMatchObject({ workspaceDir: "/work/cellar", workspaceAccess: "read_write" });
+    expect(after, "would overtake what was not heard").toMatchObject({ role: "poet", workspaceDir: "/data/cellar" });
+    expect(granted).toMatchObject({ workspaceDir: "/data/cellar", workspaceAccess: "read_write" });
   });
   await patch({ role: "clerk" });
   await restart(id);
-  expect(await given(id, 2)).toEqual({ path: "/work/cellar", readOnly: false });
+  expect(await given(id, 2)).toEqual({ path: "/data/cellar", readOnly: false });
 });
 
 it("an imported tree, a bundle's copy and a rebuilt workspace keep directory and access", async () => {
   const workspaces = [{ name: crypto.randomUUID(), ...READ_ONLY, children: [{ name: "child" }] }];
   const imported = await call("/org/import", { json: { template: { name: "org", workspaces } } });
   const [id, child] = imported.body.workspaces.map((entry: { id: string }) => entry.id);
-  const directory = { path: "/work/shop", readOnly: true };
+  const directory = { path: "/data/shop", readOnly: true };
   expect([await given(id, 1), await given(child, 1)]).toEqual([directory, null]);
 
   const { body: bundle } = await call(`/bundles/export/${id}`);

@@ -169,8 +169,8 @@ describe("a start", () => {
       await started({ provisioner }, anOrder({ workspaceId: ID, ...changes }));
       return (await theContainer(docker)).body.HostConfig.Mounts?.find(({ Target }) => Target === "/workspace");
     };
-    const bind = { Type: "bind", Source: "/work/shop", Target: "/workspace" };
-    const path = "/work/shop";
+    const bind = { Type: "bind", Source: "/data/shop", Target: "/workspace" };
+    const path = "/data/shop";
     expect(await mountOf({ hostDirectory: { path, readOnly: true } })).toEqual({ ...bind, ReadOnly: true });
     expect(await mountOf({ hostDirectory: { path, readOnly: false } })).toEqual({ ...bind, ReadOnly: false });
     expect(await mountOf({ hostDirectory: null })).toMatchObject({ Type: "volume", Source: `ws-${ID}-workspace` });
@@ -179,11 +179,11 @@ describe("a start", () => {
 
   it("is refused before anything is called when its directory of the host is in no root", async () => {
     for (const [hostRoots, path] of [
-      [[], "/work/shop"],
-      [["/work"], "/work2"],
-      [["/work"], "/home/me"],
-      [["/work"], "/work/../run/docker.sock"],
-      [["/work/shop"], "/work"],
+      [[], "/data/shop"],
+      [["/data"], "/data2"],
+      [["/data"], "/home/me"],
+      [["/data"], "/data/../run/docker.sock"],
+      [["/data/shop"], "/data"],
     ] as const) {
       const { docker, provisioner } = aPair({ hostRoots });
       for (const readOnly of [true, false]) {

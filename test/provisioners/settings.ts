@@ -18,7 +18,7 @@ export function dockerSettings(changes: Partial<DockerSettings> = {}): DockerSet
   return {
     baseUrl: "http://docker",
     isLocal: false,
-    hostRoots: ["/work"],
+    hostRoots: ["/data"],
     limits: {
       1: { memoryMb: 512, cpuShares: 1024 },
       2: { memoryMb: 512, cpuShares: 1024 },

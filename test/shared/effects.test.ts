@@ -55,7 +55,7 @@ describe("an effect", () => {
       async (effects) => {
         const effect = effects.add("receiver", "placed", { workspaceDir: null }, START);
         effects.add("another", "placed", { name: "n" }, START);
-        effects.add("third", "created", { workspaceDir: "/work" }, START);
+        effects.add("third", "created", { workspaceDir: "/data" }, START);
         expect([...effects.owed("placed", "workspaceDir")]).toEqual(["receiver"]);
         await effects.tell(effect, START);
         expect([...effects.owed("placed", "workspaceDir")]).toEqual([]);
