@@ -117,11 +117,13 @@ export function isUnsettled({ wish, machines }: Lifecycle): boolean {
 }
 
 /** The machine that serves the wish, once it runs; null while there is none. */
-export function servingMachine({ wish, machines }: Lifecycle): Machine | null {
+export function servingMachine<Known extends Machine>(lifecycle: {
+  readonly wish: Wish;
+  readonly machines: readonly Known[];
+}): Known | null {
+  const { wish, machines } = lifecycle;
   if (wish.machine !== "running") return null;
-  return (
-    machines.find(({ state, stopping, ...of }) => of.wish === wish.number && state === "running" && !stopping) ?? null
-  );
+  return machines.find((known) => known.wish === wish.number && known.state === "running" && !known.stopping) ?? null;
 }
 
 const HOUR_MS = 60 * 60_000;

@@ -83,6 +83,11 @@ describe("the agent of a container", () => {
       status: 503,
       body: { code: "a2a.restarting", restarting: true },
     });
+    const looks = (await docker.received()).filter(
+      ({ method, path }) => method === "GET" && path.includes(`${gone?.id}`),
+    );
+    // At its start for its port, before the upload and before the message; what was seen is not asked again.
+    expect(looks).toHaveLength(3);
     expect((await tell(container.id)).body.delivery_confirmed).toBeUndefined();
   });
 

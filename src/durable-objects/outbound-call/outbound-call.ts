@@ -26,6 +26,8 @@ const REPORT_TIMEOUT_MS = 10_000;
 const REPORT_AGAIN_MIN_MS = 1_000;
 const REPORT_AGAIN_MAX_MS = 5 * 60_000;
 
+const MACHINE_GONE: Observation = { kind: "not_sent", reason: "its machine does not run" };
+
 const EVENT_OF = { yes: "call.answered", no: "call.undelivered", unknown: "call.unknown" } as const;
 
 /**
@@ -140,7 +142,7 @@ export class OutboundCall extends DurableObject<Env> {
       log.info("call.started", factsOf(intent));
       observed = await this.#observe(intent);
     }
-    const container = await this.#containerOf(intent, observed);
+    const container = observed === MACHINE_GONE ? "dead" : await this.#containerOf(intent, observed);
     const judged = judgePush(observed, { ...target, container });
     const ended = await this.#kept(intent, observed, judged, Date.now() - startedAt);
     this.#state.end(attempt, ended);
@@ -173,7 +175,7 @@ export class OutboundCall extends DurableObject<Env> {
   async #observe(intent: CallIntent): Promise<Observation> {
     const { url, body, bodyKey, isMachineUrl = false } = intent;
     // Another machine may answer at the address of one that is gone.
-    if (isMachineUrl && (await this.#isGone(intent))) return { kind: "not_sent", reason: "its machine does not run" };
+    if (isMachineUrl && (await this.#isGone(intent))) return MACHINE_GONE;
     const stored = bodyKey === null ? body : await this.#stored(bodyKey);
     // Nothing was sent, which is all that this kind says.
     if (stored === null) return { kind: "not_sent", reason: "the stored request is gone" };

@@ -78,9 +78,7 @@ export class MachineStore {
 
   /** The machine in which the workspace's agent should be; null while none is known to run. */
   serving(): StoredMachine | null {
-    const known = this.get();
-    const start = servingMachine(known)?.start;
-    return known.machines.find((machine) => machine.start === start) ?? null;
+    return servingMachine(this.get());
   }
 
   /** The machine whose own URL this is, as the backend told it; null for any other URL. */

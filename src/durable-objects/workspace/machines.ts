@@ -127,7 +127,7 @@ export class Machines implements Clock, Errands {
     const { machines, flush } = this.#core;
     const { wish, machines: known } = machines.get();
     if (this.#settings.keepsVolumes && wish.number > 0 && known.every(({ stopping }) => stopping)) {
-      machines.put({ ...forgotten(wish, flush.nextVersion()), handedAt: now });
+      machines.put(forgotten(wish, flush.nextVersion(), now));
     }
     return this.stop(now);
   }
@@ -339,8 +339,8 @@ export class Machines implements Clock, Errands {
 }
 
 /** A machine that may be there, known by nothing but its workspace. */
-function forgotten(wish: Wish, start: number): StoredMachine {
-  return { ...begin(wish, start), state: "unknown", operation: start, handedAt: 0, url: null };
+function forgotten(wish: Wish, start: number, handedAt: number): StoredMachine {
+  return { ...begin(wish, start), state: "unknown", operation: start, handedAt, url: null };
 }
 
 function isOpen({ state, stopping }: StoredMachine): boolean {

@@ -258,7 +258,7 @@ export class Push implements Clock {
       url: call.url,
       target: { name, method: call.method, container: "none", nativeSession: call.native_session === 1 },
       ...(serving?.instanceId ? { instanceId: serving.instanceId } : {}),
-      ...(this.#core.machines.at(call.url) === null ? {} : { isMachineUrl: true }),
+      ...(serving?.url === call.url ? { isMachineUrl: true } : {}),
     };
   }
 }
