@@ -26,8 +26,12 @@ const BINDINGS = new Set([
   "ASSETS",
 ]);
 
-/** The doors of durable-objects/: how an object is found, and the words in which it is asked to listen. */
-const DOORS = new Set(["durable-objects/shared/stubs.ts", "durable-objects/workspace/listen.ts"]);
+/** The doors of durable-objects/: how an object is found, whether a machine runs, and the words in which one is asked to listen. */
+const DOORS = new Set([
+  "durable-objects/shared/stubs.ts",
+  "durable-objects/shared/machine-look.ts",
+  "durable-objects/workspace/listen.ts",
+]);
 
 /** The doors of provisioners/: who may call a backend, what everybody may know of it, and the words it speaks in. */
 const BACKEND = "provisioners/backend.ts";

@@ -1,4 +1,5 @@
 import { microsToTimestamp } from "./activity.ts";
+import { userMessage } from "./user-message.ts";
 
 /** Why a machine was started anew: somebody wanted it, or the one before had stopped by itself. */
 export type RestartReason = "asked" | "died";
@@ -20,19 +21,7 @@ const WHY: Record<RestartReason, string> = {
 
 /** The message that tells it, as the text of a JSON-RPC request. */
 export function restartMessage(messageId: string, context: RestartContext): string {
-  return JSON.stringify({
-    jsonrpc: "2.0",
-    id: messageId,
-    method: "message/send",
-    params: {
-      message: {
-        role: "user",
-        messageId,
-        parts: [{ kind: "text", text: textOf(context) }],
-        metadata: { kind: "restart_context" },
-      },
-    },
-  });
+  return userMessage(messageId, textOf(context), { kind: "restart_context" });
 }
 
 function textOf({ reason, restartedAt, lastSeen, secretKeys }: RestartContext): string {

@@ -14,14 +14,14 @@ import { log } from "../../log.ts";
 import { type BlobStore, blobStoreOf } from "../../storage/blob-store.ts";
 import { isLargeBody, LARGE_BODY_BYTES, readLargeBody, storeLargeBody } from "../../storage/large-body.ts";
 import { within } from "../../time-limit.ts";
-import { machineStub, workspaceStub } from "../shared/stubs.ts";
+import { machineIsGone } from "../shared/machine-look.ts";
+import { workspaceStub } from "../shared/stubs.ts";
 import type { CallAnswer, CallIntent, CallOutcome, KeptText, QueuePlace } from "./call.ts";
 import { CallState, type Ended } from "./call-state.ts";
 import { ANSWER_BYTES_MAX, CALL_CEILING_MS, observe } from "./observe.ts";
 
 /** An ended call answers repetitions this long after its workspace has confirmed the report. */
 const KEPT_MS = 24 * 60 * 60_000;
-const LOOK_TIMEOUT_MS = 8_000;
 const REPORT_TIMEOUT_MS = 10_000;
 const REPORT_AGAIN_MIN_MS = 1_000;
 const REPORT_AGAIN_MAX_MS = 5 * 60_000;
@@ -167,9 +167,7 @@ export class OutboundCall extends DurableObject<Env> {
   }
 
   async #isGone({ reportTo, instanceId }: CallIntent): Promise<boolean> {
-    if (instanceId === undefined) return false;
-    const look = machineStub(this.env, reportTo).look({ workspaceId: reportTo, instanceId });
-    return (await within(look, LOOK_TIMEOUT_MS).catch(() => "unknown")) === "not_running";
+    return instanceId !== undefined && (await machineIsGone(this.env, reportTo, instanceId));
   }
 
   async #observe(intent: CallIntent): Promise<Observation> {

@@ -1,14 +1,9 @@
 import { diedText, oneMoreRestart } from "../../domain/lifecycle.ts";
 import { log } from "../../log.ts";
-import type { Running } from "../../provisioners/provisioner.ts";
-import { within } from "../../time-limit.ts";
 import type { Clock } from "../shared/alarm.ts";
 import type { Core } from "./core.ts";
 import { fail } from "./failed.ts";
 import type { Machines } from "./machines.ts";
-
-/** Below what an alarm waits for one of its clocks. */
-const LOOK_TIMEOUT_MS = 8_000;
 
 /**
  * Looks whether the machine of a workspace that has fallen silent still runs, and replaces one that does not; an agent
@@ -18,7 +13,7 @@ export class MachineHealth implements Clock {
   readonly name = "machine_health";
   readonly #core: Core;
   readonly #machines: Machines;
-  readonly #look: (instanceId: string) => Promise<Running["kind"]>;
+  readonly #isGone: (instanceId: string) => Promise<boolean>;
   readonly #apply: (work: (now: number) => void) => Promise<void>;
   /** In memory: an object that began anew looks once more, which harms nothing. */
   #lookedAt = 0;
@@ -26,12 +21,12 @@ export class MachineHealth implements Clock {
   constructor(
     core: Core,
     machines: Machines,
-    look: (instanceId: string) => Promise<Running["kind"]>,
+    isGone: (instanceId: string) => Promise<boolean>,
     apply: (work: (now: number) => void) => Promise<void>,
   ) {
     this.#core = core;
     this.#machines = machines;
-    this.#look = look;
+    this.#isGone = isGone;
     this.#apply = apply;
   }
 
@@ -47,7 +42,7 @@ export class MachineHealth implements Clock {
     const instanceId = this.#core.machines.serving()?.instanceId;
     if (instanceId == null) return;
     this.#lookedAt = now;
-    if ((await within(this.#look(instanceId), LOOK_TIMEOUT_MS)) !== "not_running") return;
+    if (!(await this.#isGone(instanceId))) return;
     await this.#apply((at) => this.died(instanceId, at));
   }
 

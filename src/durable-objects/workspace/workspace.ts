@@ -26,6 +26,7 @@ import type { StoredFile } from "../../uploads/serve-upload.ts";
 import type { Collapse, Mark, Purging, Removal } from "../directory/tree.ts";
 import type { MachineReport, StartFacts, StartRequest } from "../machine/job.ts";
 import type { CallReport, QueuePlace } from "../outbound-call/call.ts";
+import { machineIsGone } from "../shared/machine-look.ts";
 import { type Reply, reply } from "../shared/reply.ts";
 import { Schema } from "../shared/schema.ts";
 import { directoryStub, eventHubStub, machineStub, outboundCallStub } from "../shared/stubs.ts";
@@ -154,10 +155,7 @@ export class Workspace extends DurableObject<Env> {
     this.#health = new MachineHealth(
       core,
       this.#machines,
-      (instanceId) => {
-        const { workspaceId } = core.profile.get();
-        return machineStub(env, workspaceId).look({ workspaceId, instanceId });
-      },
+      (instanceId) => machineIsGone(env, core.profile.get().workspaceId, instanceId),
       (work) => this.#turns.apply(work),
     );
     this.#rebuild = new Rebuild(ctx.storage, this.#schema, core, this.#push);

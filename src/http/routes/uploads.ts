@@ -3,9 +3,8 @@ import type { Config } from "../../config.ts";
 import { Refusal } from "../../domain/refusal.ts";
 import type { UploadLimits } from "../../domain/upload.ts";
 import { canonicalWorkspaceId } from "../../domain/workspace-id.ts";
-import { machineStub } from "../../durable-objects/shared/stubs.ts";
+import { machineIsGone } from "../../durable-objects/shared/machine-look.ts";
 import { blobStoreOf } from "../../storage/blob-store.ts";
-import { within } from "../../time-limit.ts";
 import { checkReadablePath, type FileAgent, forwardUpload, readAgentFile } from "../../uploads/agent-files.ts";
 import { UPLOAD_IDLE_MS } from "../../uploads/body-reader.ts";
 import { receiveUpload, type UploadDeps } from "../../uploads/receive-upload.ts";
@@ -49,9 +48,6 @@ export const uploadRoutes = new Hono<AppEnv>()
     const { raced } = await ask(c, workspaceOf(c, id).ackFile({ access, fileId: fileIdParam(c) }));
     return json(raced ? { acked: true, raced: true } : { acked: true });
   });
-
-/** How long a backend may take to say that a machine still runs. */
-const LOOK_TIMEOUT_MS = 8_000;
 
 /** Thrown by the first question to the object, before a byte is read: the files are not for us. */
 class PushAgent extends Error {
@@ -114,8 +110,6 @@ function limitsOf(config: Config): UploadLimits {
 
 /** Another machine may answer at the address of one that is gone, and must not get its files and its secret. */
 async function requireMachine(c: AppContext, workspaceId: string, { instanceId }: FileAgent): Promise<void> {
-  if (instanceId === undefined) return;
-  const look = machineStub(c.env, workspaceId).look({ workspaceId, instanceId });
-  const seen = await within(look, LOOK_TIMEOUT_MS).catch(() => "unknown");
-  if (seen === "not_running") throw new Refusal("upload.agent_unreachable");
+  if (instanceId === undefined || !(await machineIsGone(c.env, workspaceId, instanceId))) return;
+  throw new Refusal("upload.agent_unreachable");
 }
